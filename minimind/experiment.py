@@ -1,0 +1,111 @@
+"""What every script in `snippets/` shares: its flags, its claims, and how it shows a figure.
+
+A script says what it found as named claims. Run alone, a claim that does not hold stops the script. On the
+site the same script runs in the build, and a claim that does not hold fails the build: a page cannot say what
+its own code does not show.
+"""
+
+import argparse
+import random
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class ClaimError(AssertionError):
+    """A measured result contradicts what the script says about it."""
+
+
+class Claim(NamedTuple):
+    """One named statement, and whether the measurement bore it out."""
+
+    name: str
+    holds: bool
+
+
+CLAIMS: list[Claim] = []
+"""Every claim made in this process, in order. The site's build reads it after each block."""
+
+_save_folder: Path | None = None
+
+
+def flags(description: str | None, **defaults: Any) -> argparse.Namespace:
+    """Read a script's command line, and seed every random generator.
+
+    Each keyword becomes a flag of the same name and type: `steps=100` gives `--steps`, `deep=False` gives
+    `--deep` and `--no-deep`, a list takes one or more values. `--seed` and `--save FOLDER` are always there.
+
+    Args:
+        description: the script's docstring, shown by `--help`.
+        **defaults: the flags and their default values.
+
+    Returns:
+        The values, one attribute a flag.
+    """
+    global _save_folder
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    for name, default in ({"seed": 0} | defaults).items():
+        # Both spellings work, as they do in the command `minimind`.
+        spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+        if isinstance(default, bool):
+            parser.add_argument(*spellings, default=default, action=argparse.BooleanOptionalAction)
+        elif isinstance(default, list | tuple):
+            kind = type(default[0])
+            help_text = f"{kind.__name__}, one or more (default: {' '.join(map(str, default))})"
+            parser.add_argument(*spellings, default=default, type=kind, nargs="+", help=help_text)
+        else:
+            help_text = f"{type(default).__name__} (default: {default})"
+            parser.add_argument(*spellings, default=default, type=type(default), help=help_text)
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the figures there as SVG files")
+    values = parser.parse_args()
+    _save_folder = values.save
+    seed_everything(values.seed)
+    return values
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's random generators."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def claim(name: str, holds: Any) -> None:
+    """State a finding by name, and stop if the measurement does not bear it out.
+
+    Args:
+        name: the finding in words, as the page says it.
+        holds: the condition on measured values; anything that has a truth value, a one-element tensor too.
+
+    Raises:
+        ClaimError: the condition is false.
+    """
+    CLAIMS.append(Claim(name, bool(holds)))
+    if not CLAIMS[-1].holds:
+        raise ClaimError(f"claim does not hold: {name}")
+    print(f"claim holds: {name}")
+
+
+def show(name: str) -> None:
+    """Show the current figure: on the page, in a window, or as `NAME.svg` in the folder given by `--save`."""
+    import matplotlib.pyplot as plt
+
+    if _save_folder is not None:
+        _save_folder.mkdir(parents=True, exist_ok=True)
+        path = _save_folder / f"{name}.svg"
+        plt.savefig(path, metadata={"Date": None})
+        print(f"figure: {path}")
+    else:
+        try:
+            with warnings.catch_warnings():
+                # Matplotlib warns where there is no display, and shows nothing.
+                warnings.filterwarnings("error", message="FigureCanvas.* is non-interactive")
+                plt.show()
+        except UserWarning:
+            print(f"figure {name}: no display here; --save FOLDER writes it to a file")
+    plt.close("all")
