@@ -1,0 +1,33 @@
+"""SwiGLU: the layer that thinks about one token at a time, with a gate for every feature."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import ModelConfig
+
+
+class FeedForward(nn.Module):
+    """`down(silu(gate(x)) * up(x))`: wide features, each switched by a gate, added up to the token's new numbers.
+
+    No position sees another here. Without the activation the three matrices would be one.
+
+    Args:
+        config: `hidden_size` D and `intermediate_size` F are used.
+
+    Shapes:
+        x `(…, D)` to `(…, D)`.
+
+    References:
+        Shazeer, GLU Variants Improve Transformer, 2020, https://arxiv.org/abs/2002.05202
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.intermediate_size is not None
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = F.silu(self.gate_proj(x))  # (…, F), unbounded above, never below -0.28
+        return self.down_proj(gate * self.up_proj(x))  # (…, D)

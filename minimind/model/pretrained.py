@@ -1,0 +1,116 @@
+"""A model on disk: a Hugging Face folder, written so that a crash leaves the old files or the new ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from .causal_lm import MiniMind
+
+WEIGHTS = "model.safetensors"
+GENERATION_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def save(model: MiniMind, folder: str | Path) -> None:
+    """Write `config.json`, `generation_config.json` and `model.safetensors` into a folder.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    config = model.config.to_hugging_face()
+    config["torch_dtype"] = str(model.lm_head.weight.dtype).removeprefix("torch.")
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        del weights["lm_head.weight"]  # It is the embedding again; Hugging Face ties it when reading.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "config.json", lambda path: path.write_text(_json(config), encoding="utf-8"))
+        _write(
+            folder / "generation_config.json",
+            lambda path: path.write_text(_json(GENERATION_IDS), encoding="utf-8"),
+        )
+        _write(folder / WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot write the model ({error})") from None
+
+
+def read_weights(
+    model: MiniMind, folder: str | Path, dtype: torch.dtype, device: torch.device | str
+) -> dict[str, Tensor]:
+    """Read `model.safetensors` and hold it against the shapes that the model expects.
+
+    Raises:
+        UserError: naming the file, the tensor, and both shapes.
+    """
+    path = Path(folder) / WEIGHTS
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    weights: dict[str, Tensor] = {}
+    if not path.is_file():
+        raise UserError(f"{path}: not found; a run's folder has config.json and {WEIGHTS}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - the file is no dict, and cannot be iterated
+                if name not in expected:
+                    raise UserError(f"{path}: {name} is not part of the model that config.json describes")
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != expected[name]:
+                    raise UserError(f"{path}: {name} has shape {shape}, config.json says {expected[name]}")
+                weights[name] = file.get_tensor(name).to(device=device, dtype=dtype, copy=True)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
+    if model.config.tie_word_embeddings and "model.embed_tokens.weight" in weights:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    missing = sorted(set(expected) - set(weights))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{path}: {missing[0]}{more} missing, but config.json asks for it")
+    return weights
+
+
+def load(folder: str | Path) -> tuple[MiniMind, Any]:
+    """Read a run's folder.
+
+    Args:
+        folder: with `config.json`, `model.safetensors` and `tokenizer.json`.
+
+    Returns:
+        The model, ready to generate, and its tokenizer.
+
+    Raises:
+        UserError: if something is missing or damaged.
+
+    Examples:
+        >>> model, tokenizer = load("runs/pretrain")  # doctest: +SKIP
+    """
+    from ..tokenizer import Tokenizer
+    from .causal_lm import MiniMind
+
+    return MiniMind.from_pretrained(folder), Tokenizer.load(folder)
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write aside, wait until it is on the disk, then rename: the file is the old one or the new one, never half."""
+    aside = path.with_name(path.name + ".part")
+    try:
+        write(aside)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
