@@ -1,4 +1,4 @@
-"""Logits and gradients are those of Hugging Face's Llama and Qwen3, with weights carried over by files alone."""
+"""Logits and gradients are those of Hugging Face's Llama and Qwen3, weights carried over by files alone."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SHAPES = {
     "wide heads": {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 48},
     "untied": {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False},
     "odd feed-forward width": {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 50},
-    "other theta and eps": {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 1e4, "rms_norm_eps": 1e-2},
+    "other theta and eps": {"num_attention_heads": 4, "rope_theta": 1e4, "rms_norm_eps": 1e-2},
     "YaRN": {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 1e4, "rope_scaling": YARN},
     "YaRN, factor 16": {"num_attention_heads": 4, "rope_scaling": {**YARN, "factor": 16.0}},
     "YaRN, factor 1.5": {"num_attention_heads": 2, "rope_scaling": {**YARN, "factor": 1.5}},
@@ -66,7 +66,7 @@ def assert_same_gradients(ours, theirs, tolerance=1e-5):
     assert mine.keys() == other.keys()
     for name in mine:
         torch.testing.assert_close(
-            mine[name], other[name], atol=tolerance, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+            mine[name], other[name], atol=tolerance, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 

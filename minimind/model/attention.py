@@ -1,4 +1,4 @@
-"""Attention: each token asks (query), every earlier token answers to a label (key) and hands over content (value)."""
+"""Attention: a token asks (query), every earlier one shows a label (key) and hands over content (value)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTENTION_PATHS = ("sdpa", "manual")
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention as the formula says it, `softmax(q kᵀ / sqrt(D)) v`: for reading, and to test the fast ones against.
+    """Attention as the formula says it, `softmax(q kᵀ / sqrt(D)) v`, to read and to test others against.
 
     Args:
         q: queries `(…, T, D)`.
@@ -57,7 +57,9 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
         super().__init__()
-        assert config.head_dim and config.num_attention_heads and config.num_key_value_heads
+        assert config.head_dim is not None
+        assert config.num_attention_heads is not None
+        assert config.num_key_value_heads is not None
         self.layer_index = layer_index
         self.num_heads = config.num_attention_heads  # H
         self.num_key_value_heads = config.num_key_value_heads  # K, each serves H / K query heads
@@ -85,8 +87,8 @@ class Attention(nn.Module):
         Args:
             x: `(B, T, hidden_size)`.
             rotation_table: cos and sin `(B or 1, 1, T, D / 2)`; None stands for positions 0, 1, 2, …
-            mask: `(B or 1, 1, T, S)`, True where a query may look; None is causal. On the manual path the bias of
-                `manual_bias` instead.
+            mask: `(B or 1, 1, T, S)`, True where a query may look; None is causal. On the manual path, what
+                `manual_bias` makes of it.
             cache: keys and values of the tokens before; the new ones are added to it.
 
         Returns:
@@ -95,7 +97,7 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         if rotation_table is None:
             rotation_table = self._default_rotation(length, x.device)
-        # One long vector per token becomes heads; then heads stand before tokens, as a batch of small problems.
+        # A token's long vector becomes heads; heads then stand before tokens, as a batch of small problems.
         q = self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_dim)).transpose(1, 2)  # (B, H, T, D)
         k = self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_dim)).transpose(1, 2)  # (B, K, T, D)
         v = self.v_proj(x).view(batch, length, -1, self.head_dim).transpose(1, 2)  # (B, K, T, D)
@@ -126,7 +128,7 @@ class Attention(nn.Module):
 def manual_bias(
     mask: Tensor | None, length: int, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """A mask as numbers to add to the scores, 0 or -inf, in the layout of `manual_attention`: once per forward.
+    """A mask as numbers to add to the scores, 0 or -inf, laid out for `manual_attention`: once per forward.
 
     Args:
         mask: `(B or 1, 1, T, T)`, True where a query may look; None is causal.
@@ -138,7 +140,8 @@ def manual_bias(
     Returns:
         `(B * K or 1, H / K * T, T)`.
     """
-    assert config.num_attention_heads and config.num_key_value_heads
+    assert config.num_attention_heads is not None
+    assert config.num_key_value_heads is not None
     group = config.num_attention_heads // config.num_key_value_heads
     if mask is None:
         mask = causal_mask(length, length, device)[None, None]
@@ -150,10 +153,10 @@ def manual_bias(
 
 
 def manual_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """The formula again, laid out for a CPU with bf16 matrix units, where it beats the built-in kernel up to T = 512.
+    """The formula again, laid out for a CPU with bf16 units, where it beats the built-in kernel to T = 512.
 
-    Scores, scale and mask are one call of `baddbmm`. The query heads of a group stand below each other as rows of
-    one matrix, so keys and values are never copied for them.
+    Scores, scale and mask are one call of `baddbmm`. The query heads of a group stand below each other as
+    rows of one matrix, so keys and values are never copied for them.
 
     Args:
         q: `(B, H, T, D)`.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class TransformerBlock(nn.Module):
     """`x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 
-    The norm stands before the layer, inside the branch ("pre-norm"): the stream itself is never normalized, so
-    there is a straight road for the gradient from the loss to the embedding.
+    The norm stands before the layer, inside the branch ("pre-norm"): the stream itself is never normalized,
+    so there is a straight road for the gradient from the loss to the embedding.
 
     Args:
         config: the model's shape.

@@ -9,8 +9,8 @@ from ..config import ModelConfig
 class KVCache:
     """Keys and values of every layer, in memory that is taken once and then filled.
 
-    A cache that grows by `torch.cat` copies everything at each token; this one writes the new row alone. Queries
-    are not kept: the query of an old token is never asked again.
+    A cache that grows by `torch.cat` copies everything at each token; this one writes the new row alone.
+    Queries are not kept: the query of an old token is never asked again.
 
     Args:
         config: the model's shape.
@@ -31,7 +31,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        assert config.num_key_value_heads and config.head_dim
+        assert config.num_key_value_heads is not None
+        assert config.head_dim is not None
         shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)
         layers = range(config.num_hidden_layers)
         self.keys = [

@@ -107,8 +107,8 @@ class MiniMind(nn.Module):
     def init_weights(self) -> None:
         """Draw every matrix from a normal distribution of width 0.02.
 
-        The two matrices of a block that write into the stream are drawn narrower, by sqrt(2 * layers): a sum of
-        2 * layers independent branches is that much wider than one, and so the stream leaves the last block as
+        The two matrices of a block that write into the stream are drawn narrower, by sqrt(2 * layers): a sum
+        of 2 * layers independent branches is that much wider than one. So the stream leaves the last block as
         wide as if one branch had been added, however deep the model.
         """
         narrow = 0.02 / math.sqrt(2 * self.config.num_hidden_layers)
@@ -122,8 +122,8 @@ class MiniMind(nn.Module):
         """Choose how attention is computed.
 
         Args:
-            name: `sdpa`, PyTorch's own kernel; or `manual`, matrix products in bf16, faster in training on a CPU
-                with bf16 units and rows up to 512. Generation with a cache always takes `sdpa`.
+            name: `sdpa`, PyTorch's own kernel; or `manual`, plain matrix products, faster in bf16 training on
+                a CPU with bf16 units and rows up to 512. With a cache it is always `sdpa`.
         """
         if name not in ATTENTION_PATHS:
             raise ValueError(f"attention_path must be one of {', '.join(ATTENTION_PATHS)}, got {name!r}")
@@ -148,8 +148,8 @@ class MiniMind(nn.Module):
             labels: `(B, T)`, usually `input_ids` again: the shift by one happens inside. -100 is left out.
             attention_mask: `(B, S)`, 0 on padding, S = cached tokens + T; positions count the ones.
             position_ids: `(B or 1, T)`; default: 0, 1, 2, … after what is cached.
-            document_ids: `(B, T)`, which document of the row a token belongs to, -1 on padding. Tokens see their
-                own document only, positions start again, and no label crosses a border.
+            document_ids: `(B, T)`, which document of the row a token belongs to, -1 on padding. Tokens see
+                their own document only, positions start again, and no label crosses a border.
             cache: keys and values of the tokens before.
 
         Raises:
@@ -249,7 +249,7 @@ class MiniMind(nn.Module):
     def stream(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **settings: Any
     ) -> Iterator[Tensor]:
-        """Continue the prompts and hand over each step's ids as they come; see `minimind.model.generate.stream`."""
+        """Continue the prompts and hand over each step's ids as they come; see `minimind.model.generate`."""
         return generation.stream(self, input_ids, attention_mask, **settings)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -1,8 +1,8 @@
-"""Cross-entropy in chunks: the loss without ever holding a logit for every token and every word at once.
+"""Cross-entropy in chunks: the loss without ever holding the logits of all tokens at once.
 
-At 8 rows of 512 tokens and a vocabulary of 6,400 the logits are 105 MB, their softmax and its gradient as much
-again. But the gradient of a row is known as soon as its logits are: softmax minus one at the target. So a chunk
-of rows is taken from hidden state to gradient in one go, and its logits are thrown away.
+At 8 rows of 512 tokens and a vocabulary of 6,400 the logits are 105 MB, their softmax and its gradient as
+much again. But the gradient of a row is known as soon as its logits are: softmax minus one at the target. So
+a chunk of rows is taken from hidden state to gradient in one go, and its logits are thrown away.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        # The gradients were made in the forward pass, for a loss that counts once; here it counts grad_loss times.
+        # The forward pass made the gradients for a loss that counts once; here it counts grad_loss times.
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_loss if ctx.needs_input_grad[0] else None,

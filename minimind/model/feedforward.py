@@ -7,7 +7,7 @@ from ..config import ModelConfig
 
 
 class FeedForward(nn.Module):
-    """`down(silu(gate(x)) * up(x))`: wide features, each switched by a gate, added up to the token's new numbers.
+    """`down(silu(gate(x)) * up(x))`: wide features, each with its gate, added up to the token's new numbers.
 
     No position sees another here. Without the activation the three matrices would be one.
 

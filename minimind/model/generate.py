@@ -1,4 +1,4 @@
-"""Generation: read the prompt once, then one new token at a time, each from the cache and the token before."""
+"""Generation: read the prompt once, then add one token at a time, each from the cache and the one before."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _end_ids(eos_token_id: int | Sequence[int] | None, device: torch.device) -> 
 
 
 def _seen(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:
-    """`(B, V)`, True for ids in the prompt. Padding is no part of it, or a row would depend on its neighbours."""
+    """`(B, V)`, True for ids in the prompt. Padding is left out, or rows would depend on their neighbours."""
     counts = torch.zeros(input_ids.shape[0], vocab_size, dtype=torch.long, device=input_ids.device)
     real = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
     return counts.scatter_add_(1, input_ids, real) > 0

@@ -20,7 +20,7 @@ def document_positions(runs: Tensor) -> Tensor:
 
 
 def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """`(queries, keys)`, True where the query may look: itself and before. The queries are the last of the keys."""
+    """`(T, S)`, True where a query may look: itself and before. The T queries are the last of the S keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(diagonal=keys - queries)
 
 
@@ -41,7 +41,7 @@ def look_mask(
         attention_mask: `(B, S)`, zero on padding, which nobody sees.
 
     Returns:
-        `(B or 1, 1, T, S)`, or None where the kernel's own causal order (or a single query) is all that is needed.
+        `(B or 1, 1, T, S)`, or None where the kernel's own causal order is all that is needed.
     """
     if runs is None and attention_mask is None:
         if queries in (1, keys):

@@ -1,4 +1,4 @@
-"""RMSNorm: give every token's vector the same length, and let the model choose how much of each number to keep."""
+"""RMSNorm: give every token's vector the same length; the model chooses how much of each number to keep."""
 
 import torch
 from torch import Tensor, nn

@@ -105,7 +105,7 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write aside, wait until it is on the disk, then rename: the file is the old one or the new one, never half."""
+    """Write aside, wait for the disk, then rename: the file is the old one or the new one, never half."""
     aside = path.with_name(path.name + ".part")
     try:
         write(aside)

@@ -17,8 +17,8 @@ def rope_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
 
     Args:
         head_dim: numbers per head; even.
-        theta: base of the frequencies. Pair i turns by `theta ** (-2 i / head_dim)`: the first pair by a radian,
-            the last by about 1 / theta.
+        theta: base of the frequencies. Pair i turns by `theta ** (-2 i / head_dim)`: the first pair by a
+            radian, the last by about 1 / theta.
         scaling: YaRN, as in `ModelConfig.rope_scaling`; None leaves the frequencies as they are.
 
     Returns:
@@ -55,7 +55,7 @@ def _yarn(frequencies: Tensor, head_dim: int, theta: float, scaling: dict[str, A
         """Index, as a fraction, of the pair that makes this many full turns within the trained length."""
         return head_dim * math.log(trained_length / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-    # Pairs before `first` turn often enough that every angle was seen; pairs from `last` on saw part of a circle.
+    # Pairs before `first` turned often: every angle was seen. Pairs from `last` on saw a part of the circle.
     first = max(math.floor(pair_that_makes(scaling.get("beta_fast") or 32)), 0)
     last = min(math.ceil(pair_that_makes(scaling.get("beta_slow") or 1)), head_dim - 1)
     width = last - first if last != first else 0.001
@@ -67,8 +67,8 @@ def _yarn(frequencies: Tensor, head_dim: int, theta: float, scaling: dict[str, A
 def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
     """What the scores of attention are multiplied by under YaRN, because longer rows flatten the softmax.
 
-    The paper multiplies queries and keys by `attention_factor`, by default `0.1 ln(factor) + 1`. Turning a vector
-    and scaling it may change places, so we leave both vectors alone and scale their product by the square.
+    The paper multiplies queries and keys by `attention_factor`, by default `0.1 ln(factor) + 1`. Turning a
+    vector and scaling it may change places, so we leave both alone and scale their product by the square.
     """
     if scaling is None:
         return 1.0
@@ -82,8 +82,8 @@ def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of every angle: positions `(…, T)` to two tensors `(…, T, head_dim / 2)`.
 
-    They are the same for all layers, so the model computes them once per forward. In fp32: in bf16 the positions
-    257 and 258 are the same number.
+    They are the same for all layers, so the model computes them once per forward. In fp32: in bf16 the
+    positions 256 and 257 are the same number.
     """
     angles = positions[..., None].float() * frequencies  # (…, T, D/2)
     return angles.cos(), angles.sin()
@@ -92,8 +92,8 @@ def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs of x `(…, T, head_dim)` by the angles of cos and sin `(…, T, head_dim / 2)`.
 
-    Number i of the first half and number i of the second half make a pair ("rotate-half"). Weights trained with
-    neighbours as pairs need their rows permuted first.
+    Number i of the first half and number i of the second half make a pair ("rotate-half"). Weights trained
+    with neighbours as pairs need their rows permuted first.
     """
     x1, x2 = x.chunk(2, dim=-1)  # both (…, T, D/2)
     return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).to(x.dtype)  # (…, T, D)

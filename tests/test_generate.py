@@ -1,0 +1,226 @@
+"""Generation: cached equals uncached, batched equals alone, and the filters are Hugging Face's."""
+
+import pytest
+import torch
+from transformers.generation import logits_process as hf
+
+from minimind import ModelConfig
+from minimind.model import KVCache, MiniMind, sampling
+
+
+@pytest.fixture(scope="module")
+def model() -> MiniMind:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        hidden_size=32, num_hidden_layers=2, vocab_size=50, num_attention_heads=4, num_key_value_heads=2
+    )
+    model = MiniMind(config)
+    with torch.no_grad():  # wide weights, so that the next token is not a tie
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, 0.3)
+    return model.eval()
+
+
+def prompts(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random prompts, padded on the left."""
+    torch.manual_seed(4)
+    longest = max(lengths)
+    ids, mask = (
+        torch.zeros(len(lengths), longest, dtype=torch.long),
+        torch.zeros(len(lengths), longest, dtype=torch.long),
+    )
+    for row, length in enumerate(lengths):
+        ids[row, longest - length :] = torch.randint(3, 50, (length,))
+        mask[row, longest - length :] = 1
+    return ids, mask
+
+
+def test_cached_and_uncached_generation_agree(model):
+    ids, _ = prompts(5, 5)
+    cached = model.generate(ids, max_new_tokens=20, temperature=0, eos_token_id=None)
+    plain = ids
+    for _ in range(20):
+        plain = torch.cat((plain, model(plain).logits[:, -1:].argmax(-1)), dim=1)
+    assert torch.equal(cached, plain)
+
+
+@pytest.mark.parametrize("cuts", [[12], [1] * 12, [5, 7], [3, 1, 8]])
+def test_a_row_read_in_pieces_gives_the_logits_of_the_whole(model, cuts):
+    ids, mask = prompts(12, 7)
+    whole = model(ids, attention_mask=mask).logits
+    cache = KVCache(model.config, 2, 12)
+    seen, pieces = 0, []
+    for cut in cuts:
+        piece = ids[:, seen : seen + cut]
+        seen += cut
+        pieces.append(model(piece, attention_mask=mask[:, :seen], cache=cache).logits)
+    torch.testing.assert_close(torch.cat(pieces, 1)[mask.bool()], whole[mask.bool()], atol=1e-5, rtol=0)
+    alone, cache = ids[:1], KVCache(model.config, 1, 12)
+    parts = [model(alone[:, :5], cache=cache).logits, model(alone[:, 5:], cache=cache).logits]
+    torch.testing.assert_close(torch.cat(parts, 1), model(alone).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_a_padded_batch_gives_what_each_prompt_gives_alone(model, penalty):
+    ids, mask = prompts(3, 9, 1, 6)
+    settings = {"max_new_tokens": 15, "temperature": 0, "repetition_penalty": penalty, "eos_token_id": None}
+    batch = model.generate(ids, attention_mask=mask, **settings)
+    for row, length in enumerate((3, 9, 1, 6)):
+        alone = model.generate(ids[row : row + 1, 9 - length :], **settings)
+        assert torch.equal(batch[row, 9 - length :], alone[0])
+
+
+def test_streaming_yields_what_generate_returns(model):
+    ids, mask = prompts(4, 2)
+    settings = {"max_new_tokens": 12, "temperature": 0.8, "seed": 3, "eos_token_id": None}
+    steps = list(model.stream(ids, attention_mask=mask, **settings))
+    whole = model.generate(ids, attention_mask=mask, **settings)
+    assert all(step.shape == (2,) for step in steps)
+    assert torch.equal(torch.stack(steps, 1), whole[:, 4:])
+    assert torch.equal(whole[:, :4], ids)
+
+
+def test_the_seed_decides_and_the_global_random_numbers_stay(model):
+    ids, _ = prompts(4)
+    settings = {"max_new_tokens": 20, "eos_token_id": None}
+    torch.manual_seed(9)
+    expected = torch.rand(1)
+    torch.manual_seed(9)
+    first = model.generate(ids, seed=1, **settings)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(first, model.generate(ids, seed=1, **settings))
+    assert not torch.equal(first, model.generate(ids, seed=2, **settings))
+
+
+def test_a_row_that_ends_is_filled_and_the_run_stops_when_all_have(model):
+    ids, _ = prompts(4, 4)
+    free = model.generate(ids, max_new_tokens=16, temperature=0, eos_token_id=None)[:, 4:]
+    end = int(free[0, 2])
+    ends_at = [row.index(end) if end in row else None for row in free.tolist()]
+    out = model.generate(ids, max_new_tokens=16, temperature=0, eos_token_id=end, pad_token_id=49)[:, 4:]
+    for row, at in enumerate(ends_at):
+        if at is None:
+            assert torch.equal(out[row], free[row])
+        else:
+            assert torch.equal(out[row, : at + 1], free[row, : at + 1])
+            assert (out[row, at + 1 :] == 49).all()
+    alone = model.generate(ids[:1], max_new_tokens=16, temperature=0, eos_token_id=end)
+    assert alone.shape[1] == 4 + ends_at[0] + 1
+    several = model.generate(ids[:1], max_new_tokens=16, temperature=0, eos_token_id=[end, 48])
+    assert torch.equal(several, alone)
+    filled = model.generate(ids, max_new_tokens=16, temperature=0, eos_token_id=end, pad_token_id=None)[:, 4:]
+    assert set(filled[0, ends_at[0] :].tolist()) == {end}
+
+
+def test_without_an_end_token_it_never_stops(model):
+    ids, _ = prompts(3)
+    assert model.generate(ids, max_new_tokens=100, eos_token_id=None, seed=0).shape == (1, 103)
+    assert torch.equal(model.generate(ids, max_new_tokens=0), ids)
+
+
+def test_generation_goes_beyond_the_configured_length(model):
+    torch.manual_seed(0)
+    short = MiniMind(
+        ModelConfig(hidden_size=32, num_hidden_layers=1, vocab_size=50, max_position_embeddings=8)
+    )
+    assert short.generate(prompts(6)[0], max_new_tokens=10, eos_token_id=None, seed=0).shape == (1, 16)
+
+
+def test_generation_in_bf16_runs(model):
+    low = MiniMind(model.config).bfloat16()
+    out = low.generate(prompts(4, 4)[0], max_new_tokens=8, seed=0, eos_token_id=None, top_p=0.9)
+    assert out.shape == (2, 12)
+
+
+def test_the_mode_is_restored_and_dropout_is_off():
+    torch.manual_seed(0)
+    noisy = MiniMind(ModelConfig(hidden_size=32, num_hidden_layers=2, vocab_size=50, dropout=0.5))
+    ids, _ = prompts(4)
+    settings = {"max_new_tokens": 10, "temperature": 0, "eos_token_id": None}
+    first = noisy.train().generate(ids, **settings)
+    assert noisy.training
+    assert torch.equal(first, noisy.eval().generate(ids, **settings))
+    assert not noisy.training
+    noisy.train()
+    steps = noisy.stream(ids, **settings)
+    next(steps)
+    steps.close()  # left early
+    assert noisy.training
+
+
+def test_generated_ids_can_be_trained_on(model):
+    ids = model.generate(prompts(4)[0], max_new_tokens=4, seed=0)
+    model(ids, labels=ids).loss.backward()
+    model.zero_grad()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_filters_equal_hugging_face(seed):
+    torch.manual_seed(seed)
+    logits = torch.randn(4, 50) * 3
+    for k in (1, 5, 49, 80):
+        expected = hf.TopKLogitsWarper(k)(None, logits)
+        assert torch.equal(sampling.keep_top_k(logits, k), expected)
+    for p in (0.0, 0.3, 0.9, 0.999):
+        expected = hf.TopPLogitsWarper(p)(None, logits)
+        assert torch.equal(sampling.keep_top_p(logits, p), expected)
+    for p in (0.01, 0.2, 1.0):
+        expected = hf.MinPLogitsWarper(p)(None, logits)
+        assert torch.equal(sampling.keep_min_p(logits, p), expected)
+    ids = torch.randint(0, 50, (4, 6))
+    seen = torch.zeros(4, 50, dtype=torch.bool).scatter_(1, ids, True)
+    for penalty in (0.7, 1.3):
+        expected = hf.RepetitionPenaltyLogitsProcessor(penalty)(ids, logits)
+        assert torch.equal(sampling.penalize_repetition(logits, seen, penalty), expected)
+
+
+def test_choose_draws_from_the_filtered_distribution_in_hugging_faces_order():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 20) * 2
+    expected = logits
+    for step in (
+        hf.TemperatureLogitsWarper(0.7),
+        hf.TopKLogitsWarper(12),
+        hf.TopPLogitsWarper(0.9),
+        hf.MinPLogitsWarper(0.1),
+    ):
+        expected = step(None, expected)
+    drawn = sampling.choose(logits.expand(40_000, -1), 0.7, 12, 0.9, 0.1, torch.Generator().manual_seed(0))
+    shares = drawn.bincount(minlength=20) / 40_000
+    torch.testing.assert_close(shares, expected.softmax(-1)[0], atol=0.01, rtol=0)
+    assert not shares[expected[0].isinf()].any()
+
+
+def test_temperature_zero_is_greedy():
+    logits = torch.randn(5, 20)
+    assert torch.equal(sampling.choose(logits, temperature=0, top_k=3), logits.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_ids": torch.zeros(1, 0, dtype=torch.long)}, "the prompt is empty"),
+        ({"input_ids": torch.tensor([1, 2])}, r"must be \(batch, length\)"),
+        ({"attention_mask": torch.tensor([[1, 1, 0]])}, "padded on the left"),
+        ({"attention_mask": torch.tensor([[1, 1]])}, "attention_mask must have shape"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be between"),
+        ({"temperature": -0.5}, "temperature must be between"),
+        ({"top_p": 1.5}, "top_p must be between 0 and 1, got 1.5"),
+        ({"min_p": -1}, "min_p must be between"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+        ({"input_ids": torch.tensor([[1, 2, 77]])}, "input_ids has the id 77"),
+    ],
+)
+def test_wrong_settings_are_named(model, arguments, message):
+    arguments = {"input_ids": torch.tensor([[1, 2, 3]]), **arguments}
+    with pytest.raises(ValueError, match=message):
+        model.generate(**arguments)
+
+
+def test_a_full_cache_says_so(model):
+    cache = KVCache(model.config, 1, 4)
+    model(torch.tensor([[1, 2, 3]]), cache=cache)
+    assert cache.length == 3
+    with pytest.raises(ValueError, match="holds 4 tokens, 5 were given"):
+        model(torch.tensor([[1, 2]]), cache=cache)

@@ -1,0 +1,380 @@
+"""What the model promises beside parity: masks, loss, memory, files, and errors that say what is wrong."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from minimind import ModelConfig
+from minimind.errors import UserError
+from minimind.model import (
+    Attention,
+    FeedForward,
+    MiniMind,
+    RMSNorm,
+    TransformerBlock,
+    apply_rope,
+    dot_product_attention,
+    rope_frequencies,
+)
+from minimind.model.attention import manual_attention
+from minimind.model.cross_entropy import CHUNK_ROWS, chunked_cross_entropy
+
+
+def tiny(**changes) -> MiniMind:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 50, "num_attention_heads": 4}
+    return MiniMind(ModelConfig(**{**shape, **changes}))
+
+
+# Parts
+
+
+def test_rmsnorm_makes_the_root_mean_square_one_and_ignores_scale():
+    x = torch.randn(3, 5, 64) * 7
+    y = RMSNorm(64)(x)
+    torch.testing.assert_close(y.pow(2).mean(-1), torch.ones(3, 5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(RMSNorm(64)(1000 * x), y, atol=1e-5, rtol=1e-5)
+
+
+def test_rmsnorm_keeps_the_dtype_and_computes_in_fp32():
+    x = torch.randn(4, 256).bfloat16()
+    y = RMSNorm(256).bfloat16()(x)
+    assert y.dtype == torch.bfloat16
+    exact = x.double() / (x.double().pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+    assert (y.double() - exact).abs().max() <= exact.abs().max() * 2**-8
+
+
+def test_a_score_under_rope_depends_on_distance_alone():
+    q, k = torch.randn(1, 16), torch.randn(1, 16)
+    frequencies = rope_frequencies(16, 1e4)
+
+    def score(at_q: int, at_k: int) -> float:
+        turned_q = apply_rope(q, torch.tensor([at_q]), frequencies)
+        return float(turned_q @ apply_rope(k, torch.tensor([at_k]), frequencies).T)
+
+    assert score(7, 3) == pytest.approx(score(107, 103), abs=1e-4)
+    assert score(7, 3) != pytest.approx(score(7, 4), abs=1e-2)
+    assert score(0, 0) == pytest.approx(float(q @ k.T), abs=1e-6)
+
+
+def test_rope_turns_the_first_pair_by_one_radian_a_token():
+    turned = apply_rope(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), rope_frequencies(2, 1e4))
+    torch.testing.assert_close(turned, torch.tensor([[math.cos(1), math.sin(1)]]))
+
+
+def test_an_odd_head_dim_is_refused():
+    with pytest.raises(ValueError, match="head_dim must be even for RoPE, got 5"):
+        rope_frequencies(5, 1e4)
+
+
+def test_parts_run_alone_as_in_the_lessons():
+    config = ModelConfig(hidden_size=32, num_attention_heads=4, vocab_size=10)
+    x = torch.randn(2, 6, 32)
+    for part in (Attention(config), FeedForward(config), TransformerBlock(config)):
+        y = part(x)
+        assert y.shape == x.shape
+        if not isinstance(part, FeedForward):
+            later = x.clone()
+            later[:, 4:] += 1
+            torch.testing.assert_close(part(later)[:, :4], y[:, :4])  # causal
+
+
+def test_attention_alone_is_the_models_attention():
+    model = tiny().eval()
+    attention = model.model.layers[0].self_attn
+    x = torch.randn(1, 5, 32)
+    q = attention.q_norm(attention.q_proj(x).view(1, 5, 4, 8)).transpose(1, 2)
+    k = attention.k_norm(attention.k_proj(x).view(1, 5, 1, 8)).transpose(1, 2)
+    v = attention.v_proj(x).view(1, 5, 1, 8).transpose(1, 2)
+    positions, frequencies = torch.arange(5), rope_frequencies(8, model.config.rope_theta)
+    q, k = apply_rope(q, positions, frequencies), apply_rope(k, positions, frequencies)
+    out = dot_product_attention(q, k, v, torch.ones(5, 5, dtype=torch.bool).tril())
+    expected = attention.o_proj(out.transpose(1, 2).reshape(1, 5, 32))
+    torch.testing.assert_close(attention(x), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_manual_attention_equals_the_kernel_in_bf16(kv_heads):
+    torch.manual_seed(0)
+    q = torch.randn(2, 4, 33, 16)
+    k, v = torch.randn(2, kv_heads, 33, 16), torch.randn(2, kv_heads, 33, 16)
+    exact = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(manual_attention(q, k, v, 0.3), exact, atol=1e-6, rtol=1e-5)
+    low = manual_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.3)
+    torch.testing.assert_close(low.float(), exact, atol=0.04, rtol=0)
+
+
+def test_both_attention_paths_train_alike_under_bf16_autocast():
+    ids = torch.randint(0, 50, (2, 24))
+    documents = torch.tensor([[0] * 10 + [1] * 14, [0] * 20 + [-1] * 4])
+    results = {}
+    for path in ("sdpa", "manual"):
+        model = tiny(num_key_value_heads=2)
+        model.set_attention_path(path)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(ids, labels=ids, document_ids=documents)
+        out.loss.backward()
+        gradient = torch.cat([weight.grad.flatten() for weight in model.parameters()])
+        results[path] = out.loss.item(), gradient
+    assert results["sdpa"][0] == pytest.approx(results["manual"][0], abs=2e-3)
+    difference = (results["sdpa"][1] - results["manual"][1]).norm() / results["sdpa"][1].norm()
+    assert difference < 0.03
+
+
+def test_an_unknown_attention_path_is_refused():
+    with pytest.raises(ValueError, match="sdpa, manual, got 'flash'"):
+        tiny().set_attention_path("flash")
+
+
+def test_residual_projections_start_narrower_by_the_root_of_twice_the_layers():
+    model = tiny(hidden_size=128, num_hidden_layers=8)
+    layer = model.model.layers[3]
+    assert layer.self_attn.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert layer.self_attn.o_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+    assert layer.mlp.down_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+    assert model.model.embed_tokens.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_dropout_drops_in_training_only():
+    model = tiny(dropout=0.5)
+    ids = torch.randint(0, 50, (1, 8))
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    model.eval()
+    assert torch.equal(model(ids).logits, model(ids).logits)
+
+
+# Loss
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 20])
+def test_chunked_cross_entropy_equals_the_plain_one(rows):
+    torch.manual_seed(0)
+    hidden = torch.randn(rows, 12, requires_grad=True)
+    weight = torch.randn(30, 12, requires_grad=True)
+    targets = torch.randint(0, 30, (rows,))
+    loss = chunked_cross_entropy(hidden, weight, targets, chunk_rows=8)
+    mine = torch.autograd.grad(3 * loss, (hidden, weight))
+    plain = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    torch.testing.assert_close(loss, plain)
+    for gradient, other in zip(mine, torch.autograd.grad(3 * plain, (hidden, weight)), strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-5)
+
+
+def test_cross_entropy_survives_logits_far_apart():
+    hidden, weight = torch.tensor([[1.0]]), torch.tensor([[0.0], [300.0]])
+    assert chunked_cross_entropy(hidden, weight, torch.tensor([0])).item() == pytest.approx(300.0)
+
+
+def test_loss_is_the_mean_over_counted_labels():
+    model = tiny().eval()
+    ids = torch.randint(0, 50, (2, 10))
+    labels = ids.clone()
+    labels[0, :6] = -100
+    out = model(ids, labels=labels)
+    expected = F.cross_entropy(out.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    torch.testing.assert_close(out.loss, expected)
+    assert int(out.label_count) == 13
+    torch.testing.assert_close(out.loss_sum, out.loss * 13)
+
+
+def test_without_usable_labels_the_loss_is_zero_with_a_graph():
+    model = tiny()
+    ids = torch.randint(0, 50, (2, 5))
+    out = model(ids, labels=torch.full_like(ids, -100))
+    assert out.loss.item() == 0
+    out.loss.backward()
+    assert all(weight.grad is not None and not weight.grad.any() for weight in model.parameters())
+    assert model(ids[:, :1], labels=ids[:, :1]).loss.item() == 0
+
+
+def test_without_labels_there_is_no_loss_and_aux_loss_is_zero():
+    out = tiny()(torch.randint(0, 50, (1, 4)))
+    assert out.loss is None
+    assert out.aux_loss.item() == 0
+
+
+class ShapesSeen(TorchDispatchMode):
+    """Notes the shape of every tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.sizes.add(tuple(tensor.shape))
+        return result
+
+
+def test_training_never_holds_logits_for_all_tokens():
+    model = tiny(vocab_size=500)
+    ids = torch.randint(0, 500, (8, 100))  # 792 labels, more than a chunk
+    with ShapesSeen() as seen:
+        model(ids, labels=ids).loss.backward()
+    assert max(math.prod(shape) // 500 for shape in seen.sizes if shape[-1:] == (500,)) <= CHUNK_ROWS
+    with ShapesSeen() as seen:
+        _ = model(ids, labels=ids).logits
+    assert (8, 100, 500) in seen.sizes  # and this is how they would have been seen
+
+
+# Positions, masks, borders
+
+
+def test_what_padding_holds_changes_nothing():
+    model = tiny().eval()
+    ids = torch.randint(0, 50, (2, 9))
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    other = ids.clone()
+    other[0, :4] = 7
+    first, second = model(ids, attention_mask=mask).logits, model(other, attention_mask=mask).logits
+    assert torch.equal(first[0, 4:], second[0, 4:])
+    assert not first.isnan().any()
+    torch.testing.assert_close(first[0, 4:], model(ids[:1, 4:]).logits[0], atol=1e-5, rtol=0)
+
+
+def test_a_changed_document_leaves_its_neighbours_alone():
+    model = tiny().eval()
+    ids = torch.randint(0, 50, (1, 12))
+    documents = torch.tensor([[0] * 5 + [1] * 4 + [2] * 3])
+    other = ids.clone()
+    other[0, 5:9] = (ids[0, 5:9] + 1) % 50
+    first, second = model(ids, document_ids=documents).logits, model(other, document_ids=documents).logits
+    assert torch.equal(first[0, :5], second[0, :5])
+    assert torch.equal(first[0, 9:], second[0, 9:])
+    assert not torch.equal(first[0, 5:9], second[0, 5:9])
+
+
+def test_no_label_crosses_a_border_and_padding_is_never_counted():
+    model = tiny()
+    ids = torch.randint(0, 50, (2, 10))
+    documents = torch.tensor([[0] * 5 + [1] + [2] * 4, [0] * 7 + [-1] * 3])
+    out = model(ids, labels=ids, document_ids=documents)
+    assert int(out.label_count) == 4 + 0 + 3 + 6
+
+
+def test_documents_restart_their_positions():
+    from minimind.model.masks import document_positions, document_runs
+
+    runs = document_runs(torch.tensor([[0, 0, 0, 1, 2, 2, -1, -1]]))
+    assert document_positions(runs).tolist() == [[0, 1, 2, 0, 0, 1, 0, 1]]
+
+
+def test_position_ids_are_obeyed():
+    model = tiny().eval()
+    ids = torch.randint(0, 50, (1, 6))
+    shifted = model(ids, position_ids=torch.arange(100, 106)[None]).logits
+    torch.testing.assert_close(shifted, model(ids).logits, atol=1e-4, rtol=0)  # distance is all that counts
+    spread = model(ids, position_ids=torch.arange(0, 12, 2)[None]).logits
+    assert (spread - shifted).abs().max() > 1e-3
+
+
+# Precision
+
+
+def test_a_bf16_model_keeps_its_frequencies_in_fp32_and_stays_close():
+    model = tiny().eval()
+    ids = torch.randint(0, 50, (1, 40))
+    exact = model(ids).logits
+    low = model.bfloat16()
+    assert low.model.frequencies.dtype == torch.float32
+    assert low(ids).logits.dtype == torch.bfloat16
+    torch.testing.assert_close(low(ids).logits.float(), exact, atol=0.02, rtol=0.05)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_ids": torch.tensor([[1, 50]])}, "input_ids has the id 50; the vocabulary has ids 0 to 49"),
+        ({"input_ids": torch.tensor([[-1, 4]])}, "input_ids has the id -1"),
+        ({"input_ids": torch.tensor([1, 2])}, r"input_ids must be \(batch, length\)"),
+        ({"input_ids": torch.zeros(1, 0, dtype=torch.long)}, r"got \(1, 0\)"),
+        ({"labels": torch.tensor([[1, 2]])}, r"labels must have shape \(1, 3\), got \(1, 2\)"),
+        ({"labels": torch.tensor([[1, 2, 60]])}, "labels has the id 60"),
+        ({"attention_mask": torch.ones(1, 2)}, "attention_mask must have shape"),
+        ({"document_ids": torch.ones(2, 3)}, "document_ids must have shape"),
+        ({"position_ids": torch.ones(1, 4)}, "position_ids must have shape"),
+    ],
+)
+def test_wrong_input_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(**{"input_ids": torch.tensor([[1, 2, 3]]), **arguments})
+
+
+def test_loading_says_what_is_wrong(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder, file = tmp_path / "run", tmp_path / "run" / "model.safetensors"
+    with pytest.raises(UserError, match=r"config.json: not found"):
+        MiniMind.from_pretrained(folder)
+    tiny().save_pretrained(folder)
+    good = file.read_bytes()
+    weights = load_file(file)
+
+    def error(**changed) -> str:
+        kept = {name: tensor for name, tensor in {**weights, **changed}.items() if tensor is not None}
+        save_file(kept, file)
+        with pytest.raises(UserError) as caught:
+            MiniMind.from_pretrained(folder)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    expected = "model.safetensors: model.norm.weight has shape (64,), config.json says (32,)"
+    assert error(**{"model.norm.weight": torch.ones(64)}).endswith(expected)
+    assert "model.norm.weight missing" in error(**{"model.norm.weight": None})
+    assert "model.layers.0.mlp.router is not part" in error(**{"model.layers.0.mlp.router": torch.ones(1)})
+    for length in (0, 5, 100, len(good) - 10):
+        file.write_bytes(good[:length])
+        with pytest.raises(UserError, match=r"model.safetensors: damaged"):
+            MiniMind.from_pretrained(folder)
+    file.unlink()
+    with pytest.raises(UserError, match=r"model.safetensors: not found"):
+        MiniMind.from_pretrained(folder)
+
+
+def test_a_bf16_checkpoint_loads_as_float32_unless_asked(tmp_path):
+    model = tiny().bfloat16()
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    again = MiniMind.from_pretrained(tmp_path)
+    assert again.lm_head.weight.dtype == torch.float32
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight.float())
+    assert MiniMind.from_pretrained(tmp_path, dtype=torch.bfloat16).lm_head.weight.dtype == torch.bfloat16
+
+
+def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+
+    def full_disk(weights, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("minimind.model.pretrained.save_file", full_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
+
+
+def test_loading_leaves_the_random_numbers_alone(tmp_path):
+    tiny().save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    MiniMind.from_pretrained(tmp_path)
+    assert torch.equal(torch.rand(1), expected)
