@@ -13,8 +13,8 @@ BATCH = 1000  # texts that are tokenized together
 def encode_documents(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
     """Tokenize texts as documents.
 
-    Each becomes `[start] + encode(text) + [end]`. So the first token of the text has something to be predicted
-    from, and the end is predicted too.
+    Each becomes `[start] + encode(text) + [end]`. So the first token of the text has something to be
+    predicted from, and the end is predicted too.
 
     Examples:
         >>> from minimind.tokenizer import train_tokenizer

@@ -90,8 +90,8 @@ def read_records(source: Source, kind: str = "pretrain", skip_bad_rows: bool = F
         An iterator of records, with a `report`.
 
     Raises:
-        UserError: if a file is missing or empty; at the end, if rows are bad (or, when they are skipped, if no
-            good one is left).
+        UserError: if a file is missing or empty; at the end, if rows are bad (or, when they are skipped, if
+            no good one is left).
 
     Examples:
         >>> import pathlib, tempfile
@@ -131,7 +131,9 @@ def _text_field(row: dict[str, Any], name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadRow(f"{name!r} has half a character, \\u{ord(text[error.start]):04x} (a lone surrogate)") from None
+        raise BadRow(
+            f"{name!r} has half a character (\\u{ord(text[error.start]):04x}, a lone surrogate)"
+        ) from None
     return text
 
 
@@ -166,7 +168,7 @@ def _decode_row(raw: bytes) -> dict[str, Any]:
     except ValueError as error:  # a number of thousands of digits
         raise BadRow(f"broken JSON: {error}") from None
     if not isinstance(row, dict):
-        raise BadRow(f"expected a JSON object such as {{\"text\": …}}, found {json.dumps(row)[:40]}")
+        raise BadRow(f'expected a JSON object such as {{"text": …}}, found {json.dumps(row)[:40]}')
     return row
 
 

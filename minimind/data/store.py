@@ -19,6 +19,7 @@ from ..errors import UserError
 
 FORMAT = "minimind token store 1"
 FILES = ("index.json", "offsets.bin", "tokens.bin")
+COUNTS = ("documents", "tokens", "vocab_size")
 CHECKED_TOKENS = 1 << 20  # as many ids are looked at when a store is opened
 
 
@@ -86,10 +87,10 @@ class TokenStore:
             UserError: if an id is out of range, a document is empty, there is none, or the disk says no.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / "index.json").is_file():
-            raise UserError(f"{folder}: exists and is not a token store; choose another folder")
         aside = folder.with_name(folder.name + ".partial")
         try:
+            if folder.exists() and not {file.name for file in folder.iterdir()} <= set(FILES):
+                raise UserError(f"{folder}: exists and is not a token store; choose another folder")
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             _write_files(aside, documents, vocab_size, tokenizer_digest)
@@ -122,13 +123,12 @@ class TokenStore:
         offsets = _map(folder / "offsets.bin", "uint64", index["documents"] + 1)
         tokens = _map(folder / "tokens.bin", index["dtype"], index["tokens"])
         if offsets[0] != 0 or offsets[-1] != len(tokens) or (offsets[1:] <= offsets[:-1]).any():
-            raise UserError(f"{folder / 'offsets.bin'}: the offsets do not cut the tokens into documents{_AGAIN}")
+            raise UserError(f"{folder / 'offsets.bin'}: not offsets of documents{_AGAIN}")
         step = max(1, len(tokens) // CHECKED_TOKENS)
         largest = int(tokens[::step].max())
         if largest >= index["vocab_size"]:
-            raise UserError(
-                f"{folder / 'tokens.bin'}: id {largest} is beyond the vocabulary of {index['vocab_size']}{_AGAIN}"
-            )
+            size = index["vocab_size"]
+            raise UserError(f"{folder / 'tokens.bin'}: id {largest} in a vocabulary of {size}{_AGAIN}")
         return cls(folder, index, offsets, tokens)
 
 
@@ -147,13 +147,11 @@ def _write_files(
             if not ids.size:
                 raise UserError(f"document {count} has no tokens")
             if ids.min() < 0 or ids.max() >= vocab_size:
-                raise UserError(f"document {count} has ids from {ids.min()} to {ids.max()}; vocab_size is {vocab_size}")
+                found = f"{ids.min()} to {ids.max()}"
+                raise UserError(f"document {count} has ids from {found}, but vocab_size is {vocab_size}")
             tokens.write(ids.astype(dtype).tobytes())
             count, total = count + 1, total + ids.size
             offsets.write(np.uint64(total).tobytes())
-        for file in (tokens, offsets):
-            file.flush()
-            os.fsync(file.fileno())
     if not count:
         raise UserError("there is no document to store")
     index = {
@@ -165,6 +163,9 @@ def _write_files(
         "tokenizer_digest": tokenizer_digest,
     }
     (folder / "index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for name in FILES:  # What is renamed must be on the disk, and not only promised to it.
+        with (folder / name).open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         isinstance(index, dict)
         and index.get("format") == FORMAT
         and index.get("dtype") in ("uint16", "uint32")
-        and all(isinstance(index.get(key), int) and index[key] > 0 for key in ("documents", "tokens", "vocab_size"))
+        and all(isinstance(index.get(key), int) and index[key] > 0 for key in COUNTS)
         and isinstance(index.get("tokenizer_digest"), str)
     )
     if not whole:

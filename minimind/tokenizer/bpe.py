@@ -2,7 +2,7 @@
 
 Three steps turn text into ids:
 
-1. **Split** the text into pre-tokens (about: words with the space before them). No token crosses such a border.
+1. **Split** the text into pre-tokens (about: words with the space before them). No token crosses a border.
 2. Write each pre-token as its UTF-8 **bytes**: 256 tokens suffice for any text in any language.
 3. **Merge** neighbouring tokens, in the order in which training learned the merges.
 
@@ -18,103 +18,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from tokenizers import Regex
-from tokenizers.pre_tokenizers import Split
-
 from ..errors import UserError
+from .splitting import PATTERN, Splitter
 from .texts import TextSource, documents_of
 
 Pair = tuple[int, int]
-
-# The alternatives, in order: an English contraction; letters, with one space or mark before them; one digit;
-# punctuation, with the line ends after it; line ends; spaces, but for the one that belongs to the next word.
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-    r"|[^\r\n\p{L}\p{N}]?\p{L}+"
-    r"|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+"
-    r"|\s+(?!\S)"
-    r"|\s+"
-)
 
 
 def byte_order() -> list[int]:
     """The 256 bytes in the order of their ids: printable ones first, then the others.
 
-    GPT-2 shows each byte as a printable character and sorts by that character; this is the order that results.
+    GPT-2 shows each byte as a printable character; this is the order of those characters' code points.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return printable + [byte for byte in range(256) if byte not in printable]
 
 
-class Splitter:
-    """Cuts text into pre-tokens, and keeps special tokens whole.
-
-    The regular expression runs in the engine of the `tokenizers` library, so that this readable tokenizer and
-    the fast one agree on what a letter is, whatever their versions of Unicode.
-
-    Args:
-        pattern: regular expression whose matches are the pre-tokens.
-        special_tokens: strings that are cut out first, the longest one where several fit.
-
-    Examples:
-        >>> Splitter().split("It's 42 o'clock.")
-        ['It', "'s", ' ', '4', '2', ' o', "'clock", '.']
-    """
-
-    def __init__(self, pattern: str = PATTERN, special_tokens: Sequence[str] = ()) -> None:
-        self._cut = Split(Regex(pattern), "isolated")
-        longest_first = sorted(special_tokens, key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")  # (?!) never matches
-        self._longest = max(map(len, special_tokens), default=1)
-
-    def split(self, text: str) -> list[str]:
-        """The pre-tokens and special tokens of a whole text; joined, they are the text again."""
-        pieces: list[str] = []
-        start = 0
-        for special in self._special.finditer(text):
-            pieces += [*self._pre_tokens(text[start : special.start()]), special.group()]
-            start = special.end()
-        return pieces + self._pre_tokens(text[start:])
-
-    def plain_parts(self, text: str) -> list[str]:
-        """The text between the special tokens."""
-        return self._special.split(text)
-
-    def stream(self, chunks: Iterable[str]) -> Iterator[str]:
-        """The pieces of a text that arrives in chunks, the same as `split` gives for the whole.
-
-        What later text could still change is held back: a special token that may be about to begin, white
-        space at the end (its length decides who gets the last space), and the last pre-token.
-        """
-        text = ""
-        for chunk in chunks:
-            text += chunk
-            settled = max(0, len(text) - self._longest + 1)  # a special token from here on may be incomplete
-            end = 0
-            for special in self._special.finditer(text):
-                if special.start() < settled:
-                    end = special.end()
-            yield from self.split(text[:end])
-            plain = text[end:settled]
-            solid = end + len(plain.rstrip())
-            for piece in self._pre_tokens(plain)[:-1]:
-                if end >= solid:
-                    break
-                yield piece
-                end += len(piece)
-            text = text[end:]
-        yield from self.split(text)
-
-    def _pre_tokens(self, text: str) -> list[str]:
-        try:
-            return [piece for piece, _ in self._cut.pre_tokenize_str(text)]
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"the text holds half a character, U+{ord(text[error.start]):04X} (a lone surrogate), which UTF-8 "
-                "cannot write; read the text again with the right encoding"
-            ) from None
+def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
+    """Refuse a vocabulary that has no room for the special tokens and the bytes."""
+    smallest = 256 + len(special_tokens)
+    if vocab_size < smallest:
+        raise UserError(
+            f"vocab_size must be at least {smallest} (256 bytes and {len(special_tokens)} special tokens), "
+            f"got {vocab_size}"
+        )
 
 
 class BPE:
@@ -223,9 +150,7 @@ class BPE:
             pattern: regular expression of the pre-tokens.
         """
         special_tokens = list(special_tokens or ())
-        smallest = len(special_tokens) + 256
-        if vocab_size < smallest:
-            raise UserError(f"vocab_size must be at least {smallest} (256 bytes, special tokens), got {vocab_size}")
+        check_vocab_size(vocab_size, special_tokens)
         splitter = Splitter(pattern, special_tokens)
         counts: Counter[str] = Counter()
         for chunks in documents_of(source):

@@ -158,7 +158,8 @@ def _assistant_text(message: Message, content: str) -> str:
         arguments = call["arguments"]
         if not isinstance(arguments, str):
             arguments = _to_json(arguments)
-        parts.append(f'<tool_call>\n{{"name": {_to_json(call["name"])}, "arguments": {arguments}}}\n</tool_call>')
+        name = _to_json(call["name"])
+        parts.append(f'<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>')
     return thought + "\n".join(parts)
 
 
@@ -171,7 +172,8 @@ def _check(messages: Any, tools: Any) -> None:
         raise UserError(f"messages must be a list, found {type(messages).__name__}")
     if not messages:
         raise UserError("messages is empty; a conversation has at least one message")
-    if tools is not None and not (isinstance(tools, list | tuple) and all(isinstance(tool, dict) for tool in tools)):
+    objects = isinstance(tools, list | tuple) and all(isinstance(tool, dict) for tool in tools)
+    if tools is not None and not objects:
         raise UserError("tools must be a list of JSON objects")
     for number, message in enumerate(messages, start=1):
         problem = message_problem(message)
@@ -192,6 +194,8 @@ def message_problem(message: Any) -> str | None:
     for field in ("content", "reasoning_content"):
         if not isinstance(message.get(field) or "", str):
             return f"{field} must be a string, found {type(message[field]).__name__}"
+    if not isinstance(calls or [], list | tuple):
+        return f"tool_calls must be a list, found {type(calls).__name__}"
     for call in calls or ():
         call = (call.get("function") or call) if isinstance(call, dict) else {}
         if not (isinstance(call, dict) and isinstance(call.get("name"), str) and "arguments" in call):

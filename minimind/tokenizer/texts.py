@@ -42,6 +42,14 @@ def documents_of(source: TextSource) -> Iterator[Iterator[str]]:
             raise UserError(f"training text must be strings or paths, found {type(item).__name__}")
 
 
+def lone_surrogate(text: str, error: UnicodeEncodeError) -> UserError:
+    """The error for text that cannot be written as UTF-8; it comes from reading with a wrong encoding."""
+    found = f"U+{ord(text[error.start]):04X}"
+    return UserError(
+        f"the text holds half a character ({found}, a lone surrogate); read it as what it is encoded in"
+    )
+
+
 def _names_a_file(item: object) -> bool:
     if isinstance(item, os.PathLike):
         return True

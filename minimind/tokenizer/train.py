@@ -17,9 +17,10 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from ..errors import UserError
-from .bpe import BPE, PATTERN, Splitter, byte_order
+from .bpe import BPE, byte_order, check_vocab_size
 from .chat import CHAT_TEMPLATE
-from .texts import TextSource, documents_of
+from .splitting import PATTERN, Splitter
+from .texts import TextSource, documents_of, lone_surrogate
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1, 2: padding; the start of a document or message; its end."""
@@ -46,7 +47,9 @@ class Tokenizer:
         self._settings = backend.to_str()  # as it is saved; the next line is a setting of this process only
         self._backend = tokenizers.Tokenizer.from_str(self._settings)
         self._backend.encode_special_tokens = True
-        self.pad_token_id, self.bos_token_id, self.eos_token_id = map(self._id_of, (pad_token, bos_token, eos_token))
+        self.pad_token_id = self._id_of(pad_token)
+        self.bos_token_id = self._id_of(bos_token)
+        self.eos_token_id = self._id_of(eos_token)
 
     def _id_of(self, token: str) -> int:
         id = self._backend.token_to_id(token)
@@ -169,15 +172,12 @@ def train_tokenizer(
     special_tokens = list(special_tokens)
     for token in special_tokens:
         if not (len(token) > 1 and token.isascii() and token.isprintable() and " " not in token):
-            raise UserError(f"a special token must be two or more printable ASCII characters, found {token!r}")
+            raise UserError(
+                f"a special token must be two or more ASCII characters, no space; found {token!r}"
+            )
     if not special_tokens or len(set(special_tokens)) < len(special_tokens):
         raise UserError(f"special_tokens must be one or more different strings, found {special_tokens}")
-    smallest = len(special_tokens) + 256
-    if vocab_size < smallest:
-        raise UserError(
-            f"vocab_size must be at least {smallest} (256 bytes and {len(special_tokens)} special tokens), "
-            f"got {vocab_size}"
-        )
+    check_vocab_size(vocab_size, special_tokens)
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -218,10 +218,7 @@ def _check_text(text: object) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UserError(
-            f"the text holds half a character, U+{ord(text[error.start]):04X} (a lone surrogate), which UTF-8 "
-            "cannot write; read the text again with the right encoding"
-        ) from None
+        raise lone_surrogate(text, error) from None
 
 
 def _byte_characters() -> list[str]:
@@ -238,7 +235,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; a tokenizer's folder has tokenizer.json and tokenizer_config.json") from None
+        raise UserError(f"{path}: not found; `minimind tokenizer` makes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
