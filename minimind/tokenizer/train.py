@@ -26,6 +26,14 @@ SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1, 2: padding; the start of a document or message; its end."""
 
 
+class VocabularyTooLarge(UserError):
+    """The text has fewer pairs to merge than asked for; `largest` is the vocabulary that it allows."""
+
+    def __init__(self, message: str, largest: int) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
 class Tokenizer:
     """Text to ids and back.
 
@@ -195,9 +203,10 @@ def train_tokenizer(
     backend.train_from_iterator(_training_parts(source, special_tokens), trainer=trainer)
     found = backend.get_vocab_size()
     if found < vocab_size:
-        raise UserError(
+        raise VocabularyTooLarge(
             f"vocab_size {vocab_size} is larger than the text allows: it has pairs for {found} tokens; "
-            f"ask for at most {found}, or give more text"
+            f"ask for at most {found}, or give more text",
+            largest=found,
         )
     named = {**dict.fromkeys(range(3), special_tokens[0]), **dict(enumerate(special_tokens))}
     return Tokenizer(backend, pad_token=named[0], bos_token=named[1], eos_token=named[2])
