@@ -1,0 +1,194 @@
+"""The command `minimind`: each verb reads its settings and calls one function of the package.
+
+Nothing heavy is imported until a verb needs it, so help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__, settings
+from .command import complain, main_of
+from .errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if given[0] == "--version":
+        print(f"minimind {__version__}")
+        return 0
+    if given[0] not in VERBS:
+        near = difflib.get_close_matches(given[0], VERBS, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else "`minimind --help` lists them"
+        return complain(f"no command {given[0]!r}; {advice}")
+    kind, action = VERBS[given[0]]
+    try:
+        return main_of(given[0], kind, action, given[1:])
+    except SystemExit as leaving:  # Help, or arguments that cannot be read: the parser has said which.
+        return int(leaving.code or 0)
+
+
+def overview() -> str:
+    """The list of commands."""
+    lines = [
+        "usage: minimind COMMAND …",
+        "",
+        "Train a small language model through every stage, and look inside it.",
+        "",
+    ]
+    lines += [f"  {verb:<10} {(kind.__doc__ or '').splitlines()[0]}" for verb, (kind, _) in VERBS.items()]
+    lines += [
+        "",
+        "`minimind COMMAND --help` lists what a command takes. `minimind --version` prints the version.",
+    ]
+    return "\n".join(lines)
+
+
+def data(given: settings.DataSettings) -> None:
+    """Write documents of the embedded world as JSONL."""
+    from itertools import islice
+
+    from .data import World
+
+    if given.documents < 1:
+        raise UserError(f"documents must be at least 1, got {given.documents}")
+    name = "pretrain_hq.jsonl" if given.split == "train" else "pretrain_validation.jsonl"
+    path = Path(given.output) / name
+    refuse_to_replace(path, given.overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            for document in islice(World(given.seed).documents(given.split), given.documents):
+                file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    print(f"{path}: {given.documents:,} documents, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def tokenizer(given: settings.TokenizerSettings) -> None:
+    """Train a tokenizer and save it."""
+    from itertools import islice
+
+    from .data import World, read_records
+    from .tokenizer import train_tokenizer
+
+    refuse_to_replace(Path(given.output) / "tokenizer.json", given.overwrite)
+    if given.data_path is None:
+        texts = [document.text for document in islice(World().documents("train"), 4000)]
+    else:
+        texts = [record.text for record in read_records(given.data_path, skip_bad_rows=given.skip_bad_rows)]
+    trained = train_tokenizer(texts, given.vocab_size)
+    trained.save(given.output)
+    ids = sum(len(row) for row in trained.encode_batch(texts[:1000]))
+    size = sum(len(text.encode()) for text in texts[:1000])
+    print(f"{given.output}: {trained.vocab_size} ids, {size / max(1, ids):.2f} bytes a token")
+
+
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """Do not write over a file unless asked to."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; choose another --output, or --overwrite to replace it")
+
+
+def pretrain(given: settings.PretrainSettings) -> Any:
+    """Train a model from scratch."""
+    from .training import pretrain as stage
+
+    return stage(given)
+
+
+def generate(given: settings.GenerateSettings) -> None:
+    """Print what a model writes, as it writes it."""
+    import torch
+
+    from .device import choose_device
+    from .model import load
+    from .training.run_folder import find_run
+
+    model, tokenizer = load(find_run(given.run))
+    device = choose_device(given.device)
+    ids = [tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]
+    written: list[int] = []
+    print(given.prompt, end="", flush=True)
+    stream = model.to(device).stream(
+        torch.tensor([ids], device=device),
+        max_new_tokens=given.max_new_tokens,
+        temperature=given.temperature,
+        top_k=given.top_k,
+        top_p=given.top_p,
+        min_p=given.min_p,
+        repetition_penalty=given.repetition_penalty,
+        eos_token_id=tokenizer.eos_token_id,
+        seed=given.seed,
+    )
+    shown = ""
+    for new in stream:
+        written.append(int(new))
+        text = tokenizer.decode(written, skip_special_tokens=True)
+        # A character of several bytes may be half written; it is shown when it is whole.
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            print(text[len(shown) :], end="", flush=True)
+            shown = text
+    print()
+
+
+def evaluate(given: settings.EvaluateSettings) -> None:
+    """Print perplexity on held-out documents, with the floor where it is known."""
+    from .training.evaluate import evaluate as measure
+
+    measured = measure(given)
+    if given.json:
+        print(json.dumps(measured))
+        return
+    floor = measured["floor_perplexity"]
+    print(f"{measured['run']} on {measured['documents']:,} documents of {measured['source']}")
+    print(f"  perplexity     {measured['perplexity']:.3f}" + (f"   (floor {floor:.3f})" if floor else ""))
+    print(f"  bits per byte  {measured['bits_per_byte']:.3f}")
+    print(f"  tokens         {measured['tokens']:,}")
+
+
+def benchmark(given: settings.BenchmarkSettings) -> None:
+    """Print our speed beside a plain baseline's."""
+    from .benchmark import benchmark_decode, benchmark_train, report
+
+    rows = {"train": benchmark_train, "decode": benchmark_decode}[given.what](given)
+    print(json.dumps(rows) if given.json else report(rows))
+
+
+def run(given: settings.RunSettings) -> int:
+    """Run a module's experiments."""
+    from .snippets import run_module
+
+    return run_module(given.module, given.all)
+
+
+def doctor(given: settings.DoctorSettings) -> int:
+    """Look at this machine."""
+    from .doctor import examine, report
+
+    found = examine()
+    print(json.dumps(found) if given.json else report(found))
+    return 0
+
+
+VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
+    "data": (settings.DataSettings, data),
+    "tokenizer": (settings.TokenizerSettings, tokenizer),
+    "pretrain": (settings.PretrainSettings, pretrain),
+    "generate": (settings.GenerateSettings, generate),
+    "evaluate": (settings.EvaluateSettings, evaluate),
+    "benchmark": (settings.BenchmarkSettings, benchmark),
+    "run": (settings.RunSettings, run),
+    "doctor": (settings.DoctorSettings, doctor),
+}

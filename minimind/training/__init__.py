@@ -1,0 +1,30 @@
+"""Training: one loop, and for each stage a short file with its data and its objective."""
+
+import warnings
+
+from .batches import Batches
+from .checkpoint import load_checkpoint, save_checkpoint
+from .clip import clip_gradients
+from .loop import FitResult, fit
+from .objectives import causal_language_model
+from .optimizer import Optimizer
+from .pretrain import pretrain
+from .schedule import cosine_schedule, wsd_schedule
+
+# `python -m minimind.training.pretrain` runs a module that this file has imported. Python warns of it; it is
+# harmless here, because the module only calls its own function.
+warnings.filterwarnings("ignore", message="'minimind.training.*found in sys.modules", category=RuntimeWarning)
+
+__all__ = [
+    "Batches",
+    "FitResult",
+    "Optimizer",
+    "causal_language_model",
+    "clip_gradients",
+    "cosine_schedule",
+    "fit",
+    "load_checkpoint",
+    "pretrain",
+    "save_checkpoint",
+    "wsd_schedule",
+]

@@ -1,0 +1,171 @@
+"""Checkpoints: everything that a run needs to go on exactly as if it had never stopped.
+
+A checkpoint is a folder, `step-00000123`. It is written under another name, forced to the disk, and then
+renamed. A rename happens or it does not, so at every moment each folder of that name is complete, even if the
+power fails. The one before it is kept, should the newest be damaged later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from ..errors import UserError
+
+KEPT = 2
+"""Checkpoints that stay on the disk: the newest, and one to fall back to."""
+
+
+class HasState(Protocol):
+    """Anything with a state to keep, such as an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+def save_checkpoint(
+    folder: str | Path, model: nn.Module, optimizer: HasState, step: int, **progress: Any
+) -> Path:
+    """Write one checkpoint, atomically, and delete those before the previous one.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        model: its weights are stored in full precision, whatever the products were computed in.
+        optimizer: its moments are stored as they are.
+        step: updates made so far. It is also the position in the data and in the schedule, which follow from
+            it.
+        **progress: anything else that JSON can hold and the run wants back.
+
+    Returns:
+        The folder of this checkpoint.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:08d}"
+    aside = folder / f".writing-{step:08d}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    save_model(model, str(aside / "model.safetensors"))
+    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, aside / "optimizer.pt")
+    names = ("model.safetensors", "optimizer.pt")
+    state = {"step": step, **progress, "digests": {name: _digest(aside / name) for name in names}}
+    (aside / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    for path in (*aside.iterdir(), aside):
+        _force_to_disk(path)
+    if final.exists():
+        shutil.rmtree(final)
+    os.rename(aside, final)
+    _force_to_disk(folder)
+    for old in find_checkpoints(folder)[KEPT:]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -> dict[str, Any] | None:
+    """Put model, optimizer and random generators back to where the newest intact checkpoint left them.
+
+    A damaged checkpoint is named on stderr and the one before it is taken.
+
+    Args:
+        folder: the run's `checkpoints` folder, or one checkpoint in it.
+        model: takes the weights.
+        optimizer: takes the moments.
+
+    Returns:
+        What `save_checkpoint` was given: `step` and the rest. None if there is no checkpoint yet.
+
+    Raises:
+        UserError: if checkpoints are there but none can be read, or it holds a model of another shape.
+    """
+    folder = Path(folder)
+    candidates = [folder] if (folder / "state.json").exists() else find_checkpoints(folder)
+    for path in candidates:
+        try:
+            state = read_state(path)
+        except UserError as error:
+            print(f"{error}; falling back to the checkpoint before it", file=sys.stderr)
+            continue
+        try:
+            load_model(model, str(path / "model.safetensors"))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise UserError(f"{path}: holds a model of another shape ({reason})") from None
+        stored = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(stored["optimizer"])
+        _restore_random_state(stored["random"])
+        return state
+    if candidates:
+        raise UserError(f"{folder}: no checkpoint can be read; start over with --overwrite")
+    return None
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The finished checkpoints of a run, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the JSON of a checkpoint and check that its files are the ones that were written.
+
+    Raises:
+        UserError: if a file is missing or has changed.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        damaged = [name for name, digest in state["digests"].items() if _digest(path / name) != digest]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: not a whole checkpoint") from None
+    if damaged:
+        raise UserError(f"{path}: {' and '.join(damaged)} changed since it was written")
+    return state
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _force_to_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk and not only in the system's memory."""
+    if path.is_dir() and os.name != "posix":
+        return  # Windows cannot open a folder; a rename is written through there.
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _random_state() -> dict[str, Any]:
+    """Where each random generator stands, in types that torch loads without running code."""
+    version, numbers, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _restore_random_state(state: dict[str, Any]) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,169 @@
+"""What a run says about itself: a live line, metrics.jsonl, report.html, and TensorBoard events on
+request."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from ..errors import UserError
+from .report import write_report
+
+
+class Log:
+    """Collects what the loop measures and writes a row now and then.
+
+    Args:
+        folder: folder of the run; None writes no files.
+        total: steps of the whole run.
+        step: steps that are already done; rows of metrics.jsonl beyond it are dropped, they will be made
+            again.
+        tensorboard: write TensorBoard events too.
+        flops: floating-point operations that training spends on one token.
+        peak: most of them that the device can do in a second, where known.
+    """
+
+    def __init__(
+        self, folder: Path | None, total: int, step: int, tensorboard: bool, flops: float, peak: float | None
+    ) -> None:
+        self.total, self.flops, self.peak = total, flops, peak
+        self.first_step = step
+        self.path = folder / "metrics.jsonl" if folder else None
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = [row for row in read_metrics(self.path) if row["step"] <= step]
+        self.latest: dict[str, Any] = {}
+        self.losses, self.labels = 0.0, 0
+        self.began = time.monotonic()
+        self.stepped = 0.0
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.live: Live | None = None
+        self.writer = _tensorboard_writer(folder) if tensorboard and folder else None
+
+    def __enter__(self) -> Log:
+        if self.path:
+            _replace(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, transient=False)
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live:
+            self.live.stop()
+        if self.writer:
+            self.writer.close()
+        if self.folder:
+            write_report(self.folder, self.rows)
+
+    def look(self, seen: dict[str, Any]) -> None:
+        """Take in what was measured on held-out data."""
+        self.latest = seen
+        if "validation_loss" in seen and not self.rows and self.first_step == 0:
+            self.say(f"before training: validation loss {seen['validation_loss']:.3f}")
+
+    def step(self, step: int, loss_sum: float, labels: int, norm: float, rate: float, seconds: float) -> None:
+        """Take in one step of the loop and the time it took; measuring and saving do not count."""
+        self.stepped += seconds
+        self.losses += loss_sum
+        self.labels += labels
+        self.now = {"step": step, "gradient_norm": norm, "learning_rate": rate}
+        if self.live:
+            self.live.update(Text(self._line(loss_sum / max(1, labels), self._speed())))
+
+    def row(self, tokens: int, seconds: float) -> None:
+        """Write one row: the mean loss since the row before it, and the newest held-out measurement."""
+        loss = self.losses / max(1, self.labels)
+        speed = self._speed()
+        row = {
+            "step": self.now["step"],
+            "tokens": tokens,
+            "loss": loss,
+            "validation_loss": None,
+            "validation_perplexity": None,
+            "floor_perplexity": None,
+            **self.latest,
+            "learning_rate": self.now["learning_rate"],
+            "gradient_norm": self.now["gradient_norm"],
+            "tokens_per_second": round(speed, 1),
+            "seconds": round(seconds, 3),
+        }
+        if self.peak:
+            row["mfu"] = round(speed * self.flops / self.peak, 4)
+        self.rows.append(row)
+        if self.path:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if self.writer:
+            for name, value in row.items():
+                if isinstance(value, int | float):
+                    self.writer.add_scalar(name, value, row["step"])
+        if not self.live and (self.latest or len(self.rows) % 10 == 0):
+            self.say(self._line(loss, speed))
+        if self.latest.get("sample"):
+            self.say(f"  the model writes: {' '.join(self.latest['sample'].split())}")
+        if self.latest and self.folder:
+            write_report(self.folder, self.rows)
+        self.latest = {}
+        self.losses, self.labels, self.stepped = 0.0, 0, 0.0
+
+    def say(self, words: str) -> None:
+        """Print a line that stays."""
+        self.console.print(Text(words))
+
+    def _speed(self) -> float:
+        return self.labels / max(self.stepped, 1e-9)
+
+    def _line(self, loss: float, speed: float) -> str:
+        step = self.now["step"]
+        seen: dict[str, Any] = next(
+            (row for row in reversed([*self.rows, self.latest]) if row.get("validation_loss")), {}
+        )
+        parts = [f"step {step}/{self.total}", f"loss {loss:.3f}", f"perplexity {math.exp(min(loss, 50)):.2f}"]
+        if seen:
+            parts.append(f"held out {seen['validation_perplexity']:.2f}")
+        if seen.get("floor_perplexity"):
+            parts.append(f"floor {seen['floor_perplexity']:.2f}")
+        if seen.get("bits_per_byte"):
+            parts.append(f"{seen['bits_per_byte']:.3f} bits per byte")
+        parts.append(f"{speed:,.0f} tokens/s")
+        if self.peak:
+            parts.append(f"MFU {speed * self.flops / self.peak:.1%}")
+        done = step - self.first_step
+        left = (time.monotonic() - self.began) / max(1, done) * (self.total - step)
+        parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+        return " · ".join(parts)
+
+
+def read_metrics(path: Path | None) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that was cut off by a crash is left out."""
+    if path is None or not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_suffix(".aside")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("TensorBoard is not installed; pip install 'minimind[tensorboard]'") from None
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,175 @@
+"""The folder of a run: what may be in it, when a new run may take it, and how its state is written down.
+
+`run.json` says what the run is and whether it is finished. It is written before the first step and once more
+at the end, so its `status` is always true: "unfinished" until the model lies in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import UserError
+from ..settings import TrainingSettings
+
+FREE_SETTINGS = {
+    "output", "resume", "overwrite", "max_seconds", "checkpoint_seconds", "tensorboard",
+    "device", "sample_tokens",
+}  # fmt: skip
+"""Settings that a resumed run may change: they do not alter what is learned."""
+
+FILES = (
+    "run.json", "config.json", "model.safetensors", "generation_config.json", "tokenizer.json",
+    "tokenizer_config.json", "metrics.jsonl", "report.html", "checkpoints", "data", "tensorboard",
+)  # fmt: skip
+"""What a run writes. Nothing else in the folder is ever touched."""
+
+
+class RunFolder:
+    """One run's place on the disk.
+
+    Args:
+        settings: a stage's settings; `output`, `resume` and `overwrite` decide what may happen here.
+
+    Raises:
+        UserError: if the folder holds another run, or this one with other settings, or cannot be used.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+        self.path = Path(settings.output)  # type: ignore[attr-defined]
+        self.prepared = self.path / ".prepare"
+        if settings.resume and settings.overwrite:
+            raise UserError("--resume goes on and --overwrite starts over; give one of them")
+        self.run = read_run(self.path) if not settings.overwrite else None
+        self.finished = self.run is not None and self.run.get("status") == "finished"
+        self.resumed = self.run is not None and settings.resume
+        if self.finished and not settings.resume:
+            raise UserError(
+                f"{self.path}: holds a finished run; choose another --output, or --overwrite to delete it"
+            )
+        if self.run is not None and not settings.resume:
+            raise UserError(
+                f"{self.path}: holds an unfinished run; --resume to go on, or --overwrite to start over"
+            )
+        if self.resumed:
+            self._refuse_changes()
+        left = [name for name in FILES if (self.path / name).exists()]
+        if left and self.run is None and not (settings.overwrite or settings.resume):
+            raise UserError(
+                f"{self.path}: holds {left[0]} but no run.json; choose another --output, "
+                "or --overwrite to delete it"
+            )
+        if not self.finished and not self.resumed:
+            self._try_to_write()
+
+    def _refuse_changes(self) -> None:
+        """A resumed run with other settings would be neither the old run nor a new one."""
+        assert self.run is not None
+        before = self.run.get("settings", {})
+        changed = [
+            f"{name} was {before.get(name)!r}, now {value!r}"
+            for name, value in asdict(self.settings).items()
+            if name not in FREE_SETTINGS and before.get(name) != value
+        ]
+        if changed:
+            raise UserError(
+                f"{self.path}: cannot resume with other settings: {'; '.join(changed)}; "
+                "leave these flags out, or start over with --overwrite"
+            )
+
+    def _try_to_write(self) -> None:
+        """Find out now, and not after an hour of training, that the folder cannot be written."""
+        shutil.rmtree(self.prepared, ignore_errors=True)
+        self.prepared.mkdir(parents=True, exist_ok=True)
+        probe = self.prepared / "probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+
+    def begin(self) -> None:
+        """Delete what an earlier run left, and move in what was prepared.
+
+        Until here an earlier run in the folder is whole: a mistake in the settings or the data costs nothing.
+        """
+        for name in FILES:  # run.json comes first: a crash on the way must not leave it beside half a run.
+            entry = self.path / name
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        for entry in self.prepared.iterdir():
+            os.replace(entry, self.path / entry.name)
+        self.prepared.rmdir()
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Write run.json; a resumed run has one already."""
+        if not self.resumed:
+            settings = asdict(self.settings)
+            self.run = {"status": "unfinished", **facts, "settings": settings, "versions": versions()}
+            self._write()
+
+    def finish(self, **facts: Any) -> None:
+        """Say in run.json that the model is whole."""
+        self.run = {**(self.run or {}), **facts, "status": "finished"}
+        self._write()
+
+    def _write(self) -> None:
+        aside = self.path / "run.json.part"
+        with open(aside, "w", encoding="utf-8") as file:
+            json.dump(self.run, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self.path / "run.json")
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The contents of a folder's run.json; None if there is none.
+
+    Raises:
+        UserError: if the folder is a file, or run.json is damaged.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file stands where the run's folder should be; choose another --output")
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise UserError(
+            f"{folder / 'run.json'}: damaged; choose another --output, or --overwrite to start over"
+        )
+    return run
+
+
+def find_run(name: str) -> Path:
+    """A run's folder, or the folder of that name under runs/.
+
+    Raises:
+        UserError: if neither is there.
+    """
+    names = {"full_sft": "sft"}
+    for folder in (Path(name), Path("runs") / names.get(name, name)):
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"{name}: no such run, neither as a folder nor under runs/; train one with `minimind pretrain`"
+    )
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    packages = ("torch", "numpy", "tokenizers", "safetensors")
+    return {
+        "minimind": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
