@@ -2,6 +2,6 @@
 
 from .bpe import BPE
 from .chat import render_chat
-from .train import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from .train import SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
 
-__all__ = ["BPE", "SPECIAL_TOKENS", "Tokenizer", "render_chat", "train_tokenizer"]
+__all__ = ["BPE", "SPECIAL_TOKENS", "Tokenizer", "VocabularyTooLarge", "render_chat", "train_tokenizer"]

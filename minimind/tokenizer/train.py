@@ -204,7 +204,7 @@ def train_tokenizer(
     found = backend.get_vocab_size()
     if found < vocab_size:
         raise VocabularyTooLarge(
-            f"vocab_size {vocab_size} is larger than the text allows: it has pairs for {found} tokens; "
+            f"vocab_size {vocab_size} is larger than the data allows: the text has pairs for {found} tokens; "
             f"ask for at most {found}, or give more text",
             largest=found,
         )
