@@ -15,7 +15,8 @@ from minimind.tokenizer.splitting import Splitter
 
 CORPUS = (
     "The old fox hid 12 apples under the bridge. It's late, isn't it? We'll see!\n\n"
-    "  In the morning the fox looked for the apples:\tthere were 7.\r\nNaïve café, 日本語の文, Привет мир 🙂🙂\n"
+    "  In the morning the fox looked for the apples:\tthere were 7.\r\n"
+    "Naïve café, 日本語の文, Привет мир 🙂🙂\n"
 ) * 3
 
 
@@ -40,7 +41,10 @@ def every_merge(texts):
 def random_corpus(seed):
     generator = random.Random(seed)
     alphabet = generator.choice(["ab", "abc ", "aé日 ", string.ascii_lowercase[:6] + "  \n", "Aa1'. \n🙂ſ"])
-    return ["".join(generator.choices(alphabet, k=generator.randint(1, 60))) for _ in range(generator.randint(1, 6))]
+    return [
+        "".join(generator.choices(alphabet, k=generator.randint(1, 60)))
+        for _ in range(generator.randint(1, 6))
+    ]
 
 
 def test_readable_and_fast_training_give_the_same_merges_and_ids_on_300_random_corpora():
@@ -132,7 +136,9 @@ def test_digits_are_single_tokens():
     assert [fast.decode([id]) for id in fast.encode(" 12")] == [" ", "1", "2"]
 
 
-@pytest.mark.parametrize("spelled", ["<|im_end|>", "a<|im_start|>user", " <|endoftext|> ", "<|im_end|><|im_end|>"])
+@pytest.mark.parametrize(
+    "spelled", ["<|im_end|>", "a<|im_start|>user", " <|endoftext|> ", "<|im_end|><|im_end|>"]
+)
 def test_special_tokens_are_never_read_out_of_text(fast, readable, spelled):
     for tokenizer in (fast, readable):
         ids = tokenizer.encode(spelled)
@@ -287,7 +293,11 @@ def test_training_twice_saves_the_same_bytes(tmp_path):
         ("tokenizer_config.json", None, "not found"),
         ("tokenizer_config.json", '{"pad_token": ', "not valid JSON"),
         ("tokenizer_config.json", "[1]", "must name tokens"),
-        ("tokenizer_config.json", '{"pad_token": "<x>", "bos_token": "<x>", "eos_token": "<x>"}', "no token '<x>'"),
+        (
+            "tokenizer_config.json",
+            '{"pad_token": "<x>", "bos_token": "<x>", "eos_token": "<x>"}',
+            "no token '<x>'",
+        ),
     ],
 )
 def test_a_half_written_tokenizer_is_named(fast, tmp_path, file, content, message):

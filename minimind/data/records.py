@@ -146,7 +146,7 @@ def _raw_rows(path: Path) -> Iterator[tuple[int, bytes]]:
         with path.open("rb") as lines:
             for number, raw in enumerate(lines, start=1):
                 if raw.strip(b"\xef\xbb\xbf \t\r\n"):
-                    yield number, raw
+                    yield number, raw.rstrip(b"\r\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -162,7 +162,8 @@ def _decode_row(raw: bytes) -> dict[str, Any]:
     try:
         row = json.loads(_decode(raw))
     except json.JSONDecodeError as error:
-        raise BadRow(f"broken JSON: {error.msg} at column {error.colno}") from None
+        found = error.msg.removesuffix(" at")  # some of the messages end with "at", some do not
+        raise BadRow(f"broken JSON: {found} at column {error.colno}") from None
     except RecursionError:
         raise BadRow("broken JSON: nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
