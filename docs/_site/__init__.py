@@ -1,0 +1,1 @@
+"""The site's machinery: MkDocs hooks in small files. `hooks.py` is where MkDocs enters."""

@@ -1,0 +1,119 @@
+"""Digests of source code: what a block or a training run depends on, so that it runs again when that changes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from .state import PACKAGE, ROOT
+
+NAME = PACKAGE.name
+VERSIONS = ("torch", "numpy", "matplotlib", "tokenizers", "safetensors")
+
+
+def _module_file(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def imports(source: str, inside: str = "") -> set[str]:
+    """The package's modules that a source text names: in imports anywhere, or as a string such as "minimind.model".
+
+    Args:
+        source: Python source code.
+        inside: the name of the module or package that relative imports start from.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = inside.split(".")[: len(inside.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(f"{NAME}."):
+            # `minimind/__init__.py` looks its public names up by such strings.
+            found.add(node.value)
+    modules = set()
+    for name in found:
+        parts = name.split(".")
+        if parts[0] == NAME:
+            # Importing a.b.c runs the __init__ of a and of a.b too.
+            modules |= {".".join(parts[: end + 1]) for end in range(len(parts))}
+    return {module for module in modules if _module_file(module)}
+
+
+def modules_behind(start: set[str]) -> set[str]:
+    """All modules of the package that importing these ones can load, themselves included."""
+    seen: set[str] = set()
+    waiting = set(start)
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        path = _module_file(module)
+        if path is not None:
+            stamp = path.stat().st_mtime_ns
+            waiting |= _imports_of(module, str(path), stamp) - seen
+    return seen
+
+
+@cache
+def _imports_of(module: str, path: str, stamp: int) -> frozenset[str]:
+    package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
+    return frozenset(imports(Path(path).read_text(encoding="utf-8"), package))
+
+
+def digest_modules(start: set[str]) -> str:
+    """A digest of the source of these modules, of all they import from the package, and of the libraries."""
+    return _digest_modules(frozenset(start))
+
+
+@cache
+def _digest_modules(start: frozenset[str]) -> str:
+    total = hashlib.sha256(_versions().encode())
+    for module in sorted(modules_behind(set(start))):
+        path = _module_file(module)
+        assert path is not None
+        total.update(module.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def digest_code(code: str) -> str:
+    """The same for a block's code. One that starts other programs may use any part of the package."""
+    if any(name in code for name in ("subprocess", "runpy", "import_module")):
+        return digest_package()
+    return digest_modules(imports(code))
+
+
+def forget() -> None:
+    """Read the sources again: called when a build begins."""
+    _digest_modules.cache_clear()
+    digest_package.cache_clear()
+
+
+@cache
+def digest_package() -> str:
+    """A digest of every file of the package."""
+    return digest_files(sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".toml", ".html"}))
+
+
+def digest_files(paths: list[Path]) -> str:
+    """A digest of the names and contents of files."""
+    total = hashlib.sha256(_versions().encode())
+    for path in paths:
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+@cache
+def _versions() -> str:
+    return repr((sys.version_info[:2], [version(name) for name in VERSIONS]))

@@ -1,0 +1,263 @@
+"""The fence ```python exec="1"```: run the block or replay it from the cache, and put its output on the page."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import shlex
+import sys
+import time
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markdown_exec import MarkdownConverter, base_format
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+
+from . import digest, models
+from .fences import Fence, find_fences, origins
+from .figures import place_svg
+from .session import ORIGINS, Session, explain
+from .state import CACHE, BlockError, build
+
+OPTIONS = {"title", "hl_lines", "linenums", "alt", "caption", "args", "expect", "fold", "measured"}
+SOURCES = {"none", "above", "below", "fold", "tabbed-left", "tabbed-right"}
+STORE = CACHE / "blocks"
+KEEP_DAYS = 30
+
+
+class Blocks:
+    """The blocks of the page that is being rendered."""
+
+    fences: list[Fence] = []
+    sessions: dict[str, Session] = {}
+    ran = 0
+    hits = misses = 0
+    times: list[tuple[float, str]] = []
+
+
+def begin_build() -> None:
+    """Start counting afresh, and forget cached blocks that nobody asked for in a month."""
+    Blocks.hits = Blocks.misses = 0
+    Blocks.times = []
+    oldest = time.time() - KEEP_DAYS * 86400
+    for path in STORE.glob("*.json"):
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+
+
+def begin_page(source: str) -> None:
+    """Find the page's blocks; its sessions start empty."""
+    Blocks.fences = [fence for fence in find_fences(source) if fence.executes]
+    Blocks.sessions, Blocks.ran = {}, 0
+    ORIGINS.clear()
+
+
+def end_page() -> None:
+    """Fail if a block was taken for plain text, which is what happens to a mistyped fence."""
+    for fence in Blocks.fences[Blocks.ran :]:
+        build.fail(build.where(fence.first), "this block did not run: check the options on its first line")
+    Blocks.sessions = {}
+
+
+def format_python(code: str, md: Any, **options: Any) -> str:
+    """Render one block. Any failure becomes a line `docs/page.md:12: ...` and fails the build."""
+    fence = Blocks.fences[Blocks.ran] if Blocks.ran < len(Blocks.fences) else None
+    Blocks.ran += 1
+    where = build.where(fence.first if fence else 0)
+    started = time.perf_counter()
+    try:
+        return _format(code, md, where, fence, **options)
+    except Exception as error:  # Superfences would swallow it and show the block as plain text.
+        detail, place = (str(error), "") if isinstance(error, BlockError) else explain(error)
+        if type(error).__name__ == "ClaimError":
+            build.failed_claims += 1
+        last = traceback.format_exception_only(error)[-1].strip()
+        summary = detail if isinstance(error, BlockError) else f"{last}\n{detail}"
+        return build.fail(where, f"{f'({place}) ' if place else ''}{summary}")
+    finally:
+        Blocks.times.append((time.perf_counter() - started, where))
+
+
+def _format(
+    code: str, md: Any, where: str, fence: Fence | None, *, extra: dict[str, str], session: str,
+    html: bool = False, source: str = "", result: str = "", **options: Any,
+) -> str:  # fmt: skip
+    unknown = sorted(set(extra) - OPTIONS)
+    if unknown:
+        raise BlockError(f"unknown option {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}")
+    if source and source not in SOURCES:
+        raise BlockError(f'unknown source="{source}"; known: {", ".join(sorted(SOURCES))}')
+    for name in ("workdir", "width", "returncode"):
+        if options.pop(name, None):
+            raise BlockError(f"the option {name} is not used here")
+    extra = dict(extra)
+    alt, caption, fold = extra.pop("alt", ""), extra.pop("caption", ""), extra.pop("fold", "")
+    argv = [extra.get("title", "block.py"), *shlex.split(extra.pop("args", ""))]
+    expect, measured = extra.pop("expect", ""), extra.pop("measured", "")
+
+    state = Blocks.sessions.setdefault(session, Session()) if session else Session()
+    lines = origins(fence) if fence else []
+    ORIGINS[where] = lines if len(lines) == code.count("\n") + 1 else []
+    pieces, claims = run_block(state, code, where, argv, expect)
+    page = build.page.file.src_uri if build.page else ""
+    build.claims.setdefault(page, []).extend(claims)
+
+    body = render(pieces, md, "html" if html else result or "text", alt, caption)
+    if measured:
+        body = f'<div class="mm-measured" title="measured on the machine that built this page">{body}</div>'
+    if fold:
+        body = f'<details class="mm-fold"><summary>{_escape(fold)}</summary>{body}</details>'
+    shown = "" if source == "none" else "above" if source in ("", "fold") else source
+    if source == "fold":
+        block = base_format(
+            language="python", run=lambda *_, **__: "<!-- -->", code=code, md=md, html=True, source="above", extra=extra
+        )
+        label = "Show the code"
+        return f'<details class="mm-fold mm-code"><summary>{label}</summary>{block}</details>{body}'
+    return base_format(
+        language="python", run=lambda *_, **__: body or "<!-- -->", code=code, md=md, html=True, source=shown,
+        extra=extra, **options,
+    )  # fmt: skip
+
+
+def run_block(
+    state: Session, code: str, where: str, argv: list[str], expect: str = ""
+) -> tuple[list[list[str]], list[str]]:
+    """What a block prints and draws, and the claims it makes; from the cache if nothing it rests on has changed."""
+    state.code += "\n" + code
+    key = _key(state, [code, argv, expect])
+    state.chain = key
+    stored = _read(key)
+    if stored is not None:
+        Blocks.hits += 1
+        state.skipped.append((code, where, argv, expect))
+        return stored["pieces"], stored["claims"]
+    Blocks.misses += 1
+    state.catch_up()
+    before = _claims_made()
+    pieces: list[Any]
+    try:
+        pieces = state.execute(code, where, argv)
+    except Exception as error:
+        if not is_a(error, expect):
+            raise
+        pieces = [("text", "".join(traceback.format_exception_only(error)))]
+    else:
+        if expect:
+            raise BlockError(f"expected {expect}, but the block raised nothing")
+    claims = _claims_made()[len(before) :]
+    _write(key, {"pieces": pieces, "claims": claims})
+    return [list(piece) for piece in pieces], claims
+
+
+def cached_value(state: Session, expression: str, form: str) -> str:
+    """The text of `expression` in `form` at the session's end."""
+    key = _key(state, ["value", expression, form])
+    stored = _read(key)
+    if stored is None:
+        value = state.evaluate(expression)
+        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+            value = value.item()
+        stored = {"value": format(value, form) if form else str(value)}
+        _write(key, stored)
+    return str(stored["value"])
+
+
+def is_a(error: BaseException, name: str) -> bool:
+    """Whether an error is of the class with this name, or of one below it."""
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def _key(state: Session, parts: list[Any]) -> str:
+    """Everything a result rests on: the session so far, the package, the libraries, the model, this machinery."""
+    rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), *parts]
+    if models.mentions_model(state.code):
+        rests_on.append(models.model_digest())
+    return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
+
+
+@cache
+def machinery_digest() -> str:
+    """A digest of the files here that decide what a block's result looks like."""
+    here = Path(__file__).parent
+    style = here.parents[1] / "minimind" / "plots.py"
+    return digest.digest_files([here / "execute.py", here / "session.py", here / "figures.py", style])
+
+
+def _read(key: str) -> dict[str, Any] | None:
+    path = STORE / f"{key}.json"
+    if not path.is_file():
+        return None
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if time.time() - path.stat().st_mtime > 86400:
+        path.touch()  # still in use
+    return stored
+
+
+def _write(key: str, value: dict[str, Any]) -> None:
+    STORE.mkdir(parents=True, exist_ok=True)
+    aside = STORE / f"{key}.{time.monotonic_ns()}.part"
+    aside.write_text(json.dumps(value), encoding="utf-8")
+    aside.replace(STORE / f"{key}.json")
+
+
+def _claims_made() -> list[str]:
+    experiment = sys.modules.get("minimind.experiment")
+    return [claim.name for claim in experiment.CLAIMS] if experiment else []
+
+
+def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) -> str:
+    """A block's output as HTML."""
+    figures = [number for number, (kind, _) in enumerate(pieces) if kind == "svg"]
+    alts = [text.strip() for text in alt.split("|")]
+    if figures and not (alt and all(alts) and len(alts) in (1, len(figures))):
+        raise BlockError(f'the block draws {len(figures)} figure(s): say what is to be seen, alt="first|second"')
+    if caption and not figures and mode != "html":
+        raise BlockError("the block has a caption and draws no figure")
+    parts = []
+    for number, (kind, text) in enumerate(pieces):
+        if kind == "svg":
+            label = alts[figures.index(number) % len(alts)]
+            note = ""
+            if caption and number == figures[-1]:
+                note = f"<figcaption>{_inline(md, caption)}</figcaption>"
+            identity = f"mm{Blocks.ran}-{number}"
+            parts.append(f'<figure class="mm-figure">{place_svg(text, identity, label)}{note}</figure>')
+        elif text.strip():
+            parts.append(_text(text, md, mode))
+    return "\n".join(parts)
+
+
+def _text(text: str, md: Any, mode: str) -> str:
+    if mode == "html":
+        return f"<div>{text}</div>"
+    if mode == "markdown":
+        return str(MarkdownConverter(md, update_toc=False).convert(text))
+    rest, claims = [], []
+    for line in text.splitlines():
+        if line.startswith("claim holds: "):
+            claims.append(f"<li>{_escape(line.removeprefix('claim holds: '))}</li>")
+        else:
+            rest.append(line)
+    parts = []
+    if "".join(rest).strip():
+        lexer = get_lexer_by_name(mode, stripnl=False)
+        formatter = HtmlFormatter(cssclass="highlight mm-output", wrapcode=True)
+        parts.append(highlight("\n".join(rest).rstrip() + "\n", lexer, formatter))
+    if claims:
+        parts.append(f'<ul class="mm-claims" aria-label="Checked by this build">{"".join(claims)}</ul>')
+    return "\n".join(parts)
+
+
+def _inline(md: Any, text: str) -> str:
+    out = str(MarkdownConverter(md, update_toc=False).convert(text.strip()))
+    return out.removeprefix("<p>").removesuffix("</p>")
+
+
+def _escape(text: str) -> str:
+    return html.escape(text)

@@ -1,0 +1,82 @@
+"""Tooltips: the first time a section uses a term of the glossary, it carries the term's explanation."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+PAGE = "notes/glossary.md"
+SKIPPED = {
+    "a", "abbr", "annotation", "button", "code", "data", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "label",
+    "legend", "math", "pre", "script", "style", "summary", "svg", "th", "textarea",
+}  # fmt: skip
+TAG = re.compile(r"(<!--.*?-->|<[^>]*>)", re.S)
+VOID = {"br", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+class Terms:
+    """The glossary of this build."""
+
+    meaning: dict[str, str] = {}
+    pattern: re.Pattern[str] | None = None
+
+
+def load(config: Any) -> None:
+    """Read the definition list; several names may share one meaning: `BPE, byte-pair encoding`."""
+    Terms.meaning, Terms.pattern = {}, None
+    file = Path(config.docs_dir) / PAGE
+    if not file.is_file():
+        return
+    for match in re.finditer(r"^(?![ :#<])(.+)\n(?:\n)?: {1,3}(.+(?:\n {2,4}\S.*)*)", file.read_text(encoding="utf-8"), re.M):
+        meaning = " ".join(_plain(match[2]).split())
+        for term in _plain(match[1]).split(","):
+            Terms.meaning[term.strip().casefold()] = meaning
+    if Terms.meaning:
+        names = sorted(Terms.meaning, key=len, reverse=True)
+        Terms.pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, names))})(s?)(?![\w-])", re.I)
+
+
+def _plain(markdown: str) -> str:
+    text = re.sub(r"\[([^\]]+)\]\([^)]+\)|\[([^\]]+)\]\[[^\]]*\]", lambda m: m[1] or m[2], markdown)
+    return re.sub(r"[`*$\\]|\{[^}]*\}", "", text)
+
+
+def place(content: str, page: Any) -> str:
+    """Explain terms in running text: once a section, never in headings, code, links or quizzes."""
+    if Terms.pattern is None or page.file.src_uri == PAGE or page.file.src_uri.startswith("reference/"):
+        return content
+    seen: set[str] = set()
+    skipping: list[str] = []
+    parts = TAG.split(content)
+    for index, part in enumerate(parts):
+        if not part.startswith("<"):
+            if not skipping and part.strip():
+                parts[index] = _explain(part, seen)
+            continue
+        name = re.match(r"</?([a-zA-Z][\w-]*)", part)
+        if name is None or part.endswith("/>") or name[1].lower() in VOID:
+            continue
+        tag = name[1].lower()
+        if tag == "h2" and not part.startswith("</"):
+            seen.clear()
+        if part.startswith("</"):
+            if skipping and skipping[-1] == tag:
+                skipping.pop()
+        elif tag in SKIPPED or "mm-quiz" in part or (skipping and skipping[-1] == tag):
+            skipping.append(tag)
+    return "".join(parts)
+
+
+def _explain(text: str, seen: set[str]) -> str:
+    assert Terms.pattern is not None
+
+    def wrap(match: re.Match[str]) -> str:
+        meaning = Terms.meaning[match[1].casefold()]
+        if meaning in seen:
+            return match[0]
+        seen.add(meaning)
+        return f'<abbr class="mm-term" title="{html.escape(meaning)}" tabindex="0">{match[0]}</abbr>'
+
+    return Terms.pattern.sub(wrap, text)

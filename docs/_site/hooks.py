@@ -1,0 +1,119 @@
+"""Where MkDocs enters: each event, and which file acts on it, in order."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from markdown_exec import formatters
+from markdown_exec._internal import rendering
+
+from _site import (
+    checklist, claims, diagram, digest, execute, fences, glossary, labs, markup, maths, models, paths, quiz, sources,
+    values,
+)  # fmt: skip
+from _site.state import PACKAGE, build, log
+
+COMPONENTS = {"quiz": quiz.quiz, "checklist": checklist.checklist, "diagram": diagram.diagram}
+
+
+def on_startup(command: str, dirty: bool) -> None:
+    build.command = command
+
+
+def on_config(config: Any) -> Any:
+    formatters["python"] = formatters["py"] = execute.format_python
+    custom = config.mdx_configs.setdefault("pymdownx.superfences", {}).setdefault("custom_fences", [])
+    custom[:] = [fence for fence in custom if fence["name"] not in COMPONENTS]
+    for name, function in COMPONENTS.items():
+        custom.append({"name": name, "class": name, "format": markup.guarded(name, function)})
+    return config
+
+
+def on_pre_build(config: Any) -> None:
+    build.begin(config)
+    _purge_changed_package()
+    execute.begin_build()
+    if config.extra.get("train", True):
+        models.ensure_model()
+    labs.prepare(config)
+    glossary.load(config)
+
+
+def _purge_changed_package(last: list[str] = []) -> None:  # noqa: B006 - the list is the memory
+    """While serving: let the next block import the package as it is now."""
+    digest.forget()
+    now = digest.digest_package()
+    if last and last[0] != now:
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE.name]:
+            del sys.modules[name]
+    last[:] = [now]
+
+
+def on_files(files: Any, config: Any) -> None:
+    paths.load(config, files)
+
+
+def on_pre_page(page: Any, config: Any, files: Any) -> None:
+    build.page = page
+    if labs.is_lab(page):
+        labs.run_in_folder(page)
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str | None:
+    build.page = page
+    if labs.is_lab(page):
+        return None
+    source = Path(page.file.abs_src_path).read_text(encoding="utf-8-sig")
+    skipped = fences.front_matter_lines(source, markdown)
+    execute.begin_page(source)
+    markup.begin_page(source, set(COMPONENTS))
+    markdown = values.collect(markdown, skipped)
+    markdown = sources.place(markdown, skipped)
+    return paths.place(markdown, page)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    if labs.is_lab(page):
+        html = labs.finish(html, page)
+    else:
+        html = values.fill(html)
+        execute.end_page()
+        markup.end_page()
+        quiz.check_numbers(html)
+        html = quiz.gates(html)
+    html = maths.place(html, page)
+    html = glossary.place(html, page)
+    html = paths.finish(html, page)
+    build.page = None
+    return html
+
+
+def on_env(env: Any, config: Any, files: Any) -> None:
+    claims.place(files)
+    claims.report()
+
+
+def on_post_page(output: str, page: Any, config: Any) -> None:
+    if page.file.src_uri.endswith(".py"):
+        labs.write_notebook(page)
+
+
+def on_post_build(config: Any) -> None:
+    # markdown-exec keeps every page's parser, and with it the page, in this cache: 12 MiB more each rebuild.
+    rendering._register_headings_processors.cache_clear()
+    log.info("blocks: %d from the cache, %d run", execute.Blocks.hits, execute.Blocks.misses)
+    for seconds, where in sorted(execute.Blocks.times, reverse=True)[:3]:
+        if seconds > 1:
+            log.info("  %.1f s %s", seconds, where)
+
+
+def on_build_error(error: Exception) -> None:
+    rendering._register_headings_processors.cache_clear()
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,152 @@
+"""Labs: py:percent notebooks that mkdocs-jupyter executes, with our figures, our folder, and a download."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+
+from . import digest, models
+from .figures import clean_svg, place_svg
+from .state import CACHE, PACKAGE, build
+
+KERNEL = """\
+c = get_config()  # noqa: F821
+c.InlineBackend.figure_formats = ["svg"]
+c.InlineBackend.rc = {}
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight"}
+c.IPKernelApp.log_level = 40
+"""
+DOLLARS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
+ALT = re.compile(r"^# alt: (.+)$", re.M)
+
+
+def prepare(config: Any) -> None:
+    """Give the kernels our style and nothing of the user's own; cache by what a lab can import and load."""
+    profile = CACHE / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text(KERNEL, encoding="utf-8")
+    os.environ["IPYTHONDIR"] = str(profile.parent)
+    os.environ["MATPLOTLIBRC"] = str(_matplotlibrc())
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "mkdocs-jupyter" in config.plugins:
+        key = digest.digest_files([Path(__file__)])[:12] + digest.digest_package()[:12]
+        key += models.model_digest()[:12] if models.RUN.is_dir() else ""
+        config.plugins["mkdocs-jupyter"].config["cache_dir"] = str(CACHE / "labs" / key)
+
+
+def _matplotlibrc() -> Path:
+    """The house style as a file that kernels read; written again when minimind/plots.py changes."""
+    path = CACHE / f"style-{digest.digest_files([PACKAGE / 'plots.py'])[:12]}" / "matplotlibrc"
+    if not path.is_file():
+        from minimind import plots
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name}: {_rc_value(value)}" for name, value in plots.STYLE.items()]
+        lines += ["savefig.facecolor: none", "figure.facecolor: none", "axes.facecolor: none"]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _rc_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value).replace("#", "")  # a comment starts with #, and colours do without it
+
+
+def is_lab(page: Any) -> bool:
+    return page.file.src_uri.endswith((".py", ".ipynb"))
+
+
+def run_in_folder(page: Any) -> None:
+    """Make the lab's kernel start in the private folder, where `runs/pretrain` is."""
+    render = page.render
+
+    def moved(config: Any, files: Any) -> None:
+        before = os.getcwd()
+        os.chdir(models.lab_folder())
+        try:
+            render(config, files)
+        finally:
+            os.chdir(before)
+
+    page.render = moved
+
+
+def finish(content: str, page: Any) -> str:
+    """Rebuild the page from its cells: our own code blocks and figures, and none of the notebook's styles."""
+    from bs4 import BeautifulSoup
+
+    # Half a megabyte of style sheets and scripts stands in the way of the cells.
+    soup = BeautifulSoup(re.sub(r"<(style|script)\b.*?</\1>", "", content, flags=re.S), "html.parser")
+    alts = ALT.findall(Path(page.file.abs_src_path).read_text(encoding="utf-8"))
+    figures = len(soup.select("img[src^='data:image/svg']"))
+    if len(alts) != figures:
+        build.fail(build.where(), f"{figures} figure(s), but {len(alts)} line(s) `# alt: what is to be seen`")
+        alts += [""] * figures
+    waiting = iter(enumerate(alts))
+    parts = []
+    for cell in soup.select(".jp-Cell[id]"):
+        if "jp-MarkdownCell" in cell["class"]:
+            parts.append(_text(cell))
+            continue
+        code = ALT.sub("", cell.select_one(".clipboard-copy-txt").get_text()).strip("\n")
+        parts.append(_highlight(code, "python", "language-python highlight"))
+        parts += [_output(output, waiting) for output in cell.select(".jp-OutputArea-output")]
+    name = Path(page.file.src_uri).stem
+    parts.append(f'<p><a class="mm-button" href="{name}.ipynb" download>Download this lab as a notebook</a></p>')
+    return "\n".join(parts)
+
+
+def _text(cell: Any) -> str:
+    """A cell of prose; formulas get the marks that they have on other pages."""
+    body = cell.select_one(".jp-RenderedMarkdown")
+    for anchor in body.select("a.anchor-link"):
+        anchor["class"], anchor["title"] = "headerlink", "Permanent link"
+    parts = re.split(r"(<(?:pre|code)\b.*?</(?:pre|code)>)", body.decode_contents(), flags=re.S)
+    return "".join(part if number % 2 else DOLLARS.sub(_formula, part) for number, part in enumerate(parts))
+
+
+def _formula(match: re.Match[str]) -> str:
+    if match[1]:
+        return f'<div class="arithmatex">\\[{match[1]}\\]</div>'
+    return f'<span class="arithmatex">\\({match[2]}\\)</span>'
+
+
+def _highlight(text: str, language: str, css_class: str) -> str:
+    return highlight(text, get_lexer_by_name(language), HtmlFormatter(cssclass=css_class, wrapcode=True))
+
+
+def _output(output: Any, alts: Iterator[tuple[int, str]]) -> str:
+    """What a cell printed or drew."""
+    image = output.select_one("img[src^='data:image/svg']")
+    if image:
+        number, alt = next(alts)
+        svg = clean_svg(base64.b64decode(image["src"].partition(",")[2]).decode())
+        return f'<figure class="mm-figure">{place_svg(svg, f"lab{number}", alt)}</figure>'
+    if output["data-mime-type"] == "text/html":
+        return f"<div>{output.decode_contents()}</div>"
+    text = output.get_text().strip("\n")
+    if output["data-mime-type"].endswith("stderr") and re.search(r"Traceback|Warning:", text):
+        return build.fail(build.where(), text)
+    return _highlight(text, "text", "highlight mm-output")
+
+
+def write_notebook(page: Any) -> None:
+    """Write the lab as .ipynb beside its page, without outputs, the same bytes every time."""
+    import jupytext
+
+    notebook = jupytext.read(page.file.abs_src_path)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        cell["source"] = ALT.sub("", cell["source"]).lstrip("\n")
+    target = Path(page.file.abs_dest_path).with_name(f"{Path(page.file.src_uri).stem}.ipynb")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    jupytext.write(notebook, target)

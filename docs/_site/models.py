@@ -1,0 +1,107 @@
+"""The site's model: trained by the build in a process of its own, and kept until what it rests on changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from mkdocs.exceptions import PluginError
+
+from . import digest
+from .state import CACHE, ROOT, RUN_FOLDER, log
+
+MODULE = "minimind.training.pretrain"
+SETTINGS: list[str] = []  # flags beyond the defaults: none, so the pages show what the reader's own run gives
+RUN = RUN_FOLDER / "runs" / "pretrain"
+MARK = CACHE / "pretrain.key"
+THREADS = os.environ.get("OMP_NUM_THREADS")  # as the user set it, before this build limits its own
+
+
+def mentions_model(code: str) -> bool:
+    """Whether a block may read the site's model."""
+    return re.search(r"\bruns\b", code) is not None
+
+
+def ensure_model() -> None:
+    """Train the site's model unless the one at hand was made by this very code and these settings."""
+    key = _key()
+    if _kept(key):
+        return
+    with _lock():
+        if not _kept(key):  # another build may have made it while this one waited
+            _train(key)
+    model_digest.cache_clear()
+
+
+def _key() -> str:
+    rests_on = digest.digest_modules({MODULE}) + repr(SETTINGS)
+    return hashlib.sha256(rests_on.encode()).hexdigest()
+
+
+def _kept(key: str) -> bool:
+    return RUN.is_dir() and MARK.is_file() and MARK.read_text(encoding="utf-8") == key
+
+
+def _train(key: str) -> None:
+    aside = CACHE / "training"
+    shutil.rmtree(aside, ignore_errors=True)  # what a killed build left behind
+    aside.mkdir(parents=True)
+    output = aside / "runs" / "pretrain"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if THREADS is not None:
+        environment["OMP_NUM_THREADS"] = THREADS
+    command = [sys.executable, "-m", MODULE, "--output", str(output), *SETTINGS]
+    log.info("training the site's model, about a minute: python -m %s", MODULE)
+    started = time.monotonic()
+    try:
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr.fileno()) as process:
+            try:
+                status = process.wait()
+            except BaseException:  # Ctrl-C: the trainer got it too; do not leave it running
+                process.terminate()
+                raise
+        if status or not output.is_dir():
+            raise PluginError(f"training the site's model failed with status {status}; its output stands above")
+        MARK.unlink(missing_ok=True)
+        shutil.rmtree(RUN, ignore_errors=True)
+        RUN.parent.mkdir(parents=True, exist_ok=True)
+        output.replace(RUN)
+        MARK.write_text(key, encoding="utf-8")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    log.info("the site's model is trained (%.0f s)", time.monotonic() - started)
+
+
+@cache
+def model_digest() -> str:
+    """A digest of what a page can read from the model's folder: its weights, vocabulary and curves."""
+    return digest.digest_files(sorted(path for path in RUN.rglob("*") if path.is_file()))
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """Let one build train at a time; where the system has no file locks, two would just do the work twice."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "pretrain.lock", "w") as file:
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def lab_folder() -> Path:
+    """The private folder, made if need be."""
+    RUN_FOLDER.mkdir(parents=True, exist_ok=True)
+    return RUN_FOLDER

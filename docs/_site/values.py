@@ -1,0 +1,105 @@
+"""Numbers in prose: `[[= expression | format ]]` becomes what the page's own code computed."""
+
+from __future__ import annotations
+
+import html
+import re
+import traceback
+from dataclasses import dataclass
+
+from .execute import Blocks, cached_value
+from .fences import find_fences
+from .session import explain
+from .state import BlockError, build
+
+VALUE = re.compile(r"(?<!\\)\[\[([=~])\s*(.+?)\s*\]\](?!\])")
+ESCAPED = re.compile(r"\\(\[\[[=~])")
+PLACEHOLDER = re.compile(r"mmvalue(\d+)x")
+TEXT_FENCES = {"quiz", "checklist"}
+NOTE = "measured on the machine that built this page"
+
+
+@dataclass
+class Value:
+    """One value on the page."""
+
+    line: int
+    measured: bool
+    expression: str
+    form: str
+
+
+VALUES: list[Value] = []
+
+
+def collect(markdown: str, skipped_lines: int) -> str:
+    """Swap each value for a word that Markdown leaves alone, and remember what stands behind it.
+
+    Args:
+        markdown: the page.
+        skipped_lines: lines of front matter before it, for the line numbers in messages.
+    """
+    VALUES.clear()
+    lines = markdown.split("\n")
+    plain = [True] * (len(lines) + 1)
+    for fence in find_fences(markdown):
+        if fence.executes:
+            plain[fence.first - 1] = True  # its caption may hold values
+            start = fence.first
+        else:
+            start = fence.first - 1
+        if fence.language not in TEXT_FENCES:
+            plain[start : fence.last] = [False] * (fence.last - start)
+    for index, line in enumerate(lines):
+        if plain[index]:
+            lines[index] = ESCAPED.sub(r"\1", VALUE.sub(lambda m, n=index: _store(m, n + 1 + skipped_lines), line))
+    return "\n".join(lines)
+
+
+def _store(match: re.Match[str], line: int) -> str:
+    expression, bar, form = match[2].rpartition(" | ")
+    if not bar:
+        expression, form = match[2], ""
+    VALUES.append(Value(line, match[1] == "~", expression.strip(), form.strip()))
+    return f"mmvalue{len(VALUES) - 1}x"
+
+
+def fill(content: str) -> str:
+    """Put the values into the rendered page. A value that cannot be computed fails the build."""
+    texts: dict[int, str] = {}
+
+    def text(match: re.Match[str]) -> str:
+        number = int(match[1])
+        if number not in texts:
+            texts[number] = _compute(VALUES[number])
+        # Inside a tag only the bare text fits.
+        inside_tag = content.rfind("<", 0, match.start()) > content.rfind(">", 0, match.start())
+        if VALUES[number].measured and not inside_tag:
+            return f'<span class="mm-measured" title="{NOTE}">{texts[number]}</span>'
+        return texts[number]
+
+    return PLACEHOLDER.sub(text, content)
+
+
+def _compute(value: Value) -> str:
+    where = build.where(value.line)
+    try:
+        state, expression = _session_for(value.expression)
+        return html.escape(cached_value(state, expression, value.form))
+    except Exception as error:
+        detail = str(error) if isinstance(error, BlockError) else traceback.format_exception_only(error)[-1].strip()
+        place = explain(error)[1]
+        build.fail(where, f"the value {value.expression!r} {f'({place}) ' if place else ''}failed: {detail}")
+        return '<strong class="mm-failed">failed</strong>'
+
+
+def _session_for(expression: str):  # type: ignore[no-untyped-def]
+    named = {name: state for name, state in Blocks.sessions.items() if name}
+    prefix, colon, rest = expression.partition(":")
+    if colon and prefix in named:
+        return named[prefix], rest
+    if len(named) == 1:
+        return next(iter(named.values())), expression
+    if not named:
+        raise BlockError("the page has no session; give one block session=\"name\"")
+    raise BlockError(f"the page has several sessions ({', '.join(named)}): write [[= name:expression ]]")

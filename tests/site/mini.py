@@ -1,0 +1,76 @@
+"""A small site of its own for each test: our configuration and hooks, and just the pages that the test is about."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+@dataclass
+class Result:
+    """How a build ended."""
+
+    status: int
+    log: str
+    site: Path
+
+    def page(self, name: str = "index.html") -> str:
+        return (self.site / name).read_text(encoding="utf-8")
+
+
+class MiniSite:
+    """Write pages, build, look. The cache of blocks lives in the site's own folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.docs = folder / "docs"
+        self.docs.mkdir(parents=True, exist_ok=True)
+        self.site = folder / "site"
+        if not (self.docs / "assets").exists():
+            (self.docs / "assets").symlink_to(DOCS / "assets")
+
+    def write(self, name: str, text: str) -> MiniSite:
+        path = self.docs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return self
+
+    def configure(self, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Path:
+        pages = sorted(p.relative_to(self.docs).as_posix() for p in self.docs.rglob("*") if p.suffix in {".md", ".py"})
+        config = {
+            "INHERIT": str(ROOT / "mkdocs.yml"),
+            "site_url": url,
+            "docs_dir": str(self.docs),
+            "hooks": [str(DOCS / "_site" / "hooks.py")],
+            "watch": [],
+            "nav": pages,
+            "extra": {"train": False} | ({"paths": str(paths)} if paths else {}),
+        }
+        file = self.folder / "mkdocs.yml"
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return file
+
+    def build(self, *flags: str, cache: Path | None = None, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Result:
+        config = self.configure(paths, url)
+        environment = os.environ | {
+            "MINIMIND_SITE_CACHE": str(cache or self.folder / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "NO_COLOR": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "mkdocs", "build", *flags, "-f", str(config), "-d", str(self.site)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return Result(done.returncode, done.stdout + done.stderr, self.site)
