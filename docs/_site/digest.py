@@ -40,7 +40,11 @@ def imports(source: str, inside: str = "") -> set[str]:
                 parents = inside.split(".")[: len(inside.split(".")) - node.level + 1]
                 base = ".".join([*parents, base] if base else parents)
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(f"{NAME}."):
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.startswith(f"{NAME}.")
+        ):
             # `minimind/__init__.py` looks its public names up by such strings.
             found.add(node.value)
     modules = set()
@@ -103,7 +107,9 @@ def forget() -> None:
 @cache
 def digest_package() -> str:
     """A digest of every file of the package."""
-    return digest_files(sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".toml", ".html"}))
+    return digest_files(
+        sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".toml", ".html"})
+    )
 
 
 def digest_files(paths: list[Path]) -> str:

@@ -115,7 +115,13 @@ def _format(
     shown = "" if source == "none" else "above" if source in ("", "fold") else source
     if source == "fold":
         block = base_format(
-            language="python", run=lambda *_, **__: "<!-- -->", code=code, md=md, html=True, source="above", extra=extra
+            language="python",
+            run=lambda *_, **__: "<!-- -->",
+            code=code,
+            md=md,
+            html=True,
+            source="above",
+            extra=extra,
         )
         label = "Show the code"
         return f'<details class="mm-fold mm-code"><summary>{label}</summary>{block}</details>{body}'
@@ -216,7 +222,9 @@ def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) 
     figures = [number for number, (kind, _) in enumerate(pieces) if kind == "svg"]
     alts = [text.strip() for text in alt.split("|")]
     if figures and not (alt and all(alts) and len(alts) in (1, len(figures))):
-        raise BlockError(f'the block draws {len(figures)} figure(s): say what is to be seen, alt="first|second"')
+        raise BlockError(
+            f'the block draws {len(figures)} figure(s): say what is to be seen, alt="first|second"'
+        )
     if caption and not figures and mode != "html":
         raise BlockError("the block has a caption and draws no figure")
     parts = []

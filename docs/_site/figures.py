@@ -14,7 +14,9 @@ ID, ALT = "@@ID@@", "@@ALT@@"
 def figure_to_svg(figure: Any) -> str:
     """Draw a figure without date, background and random identifiers."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.06, metadata={"Date": None})
+    figure.savefig(
+        out, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.06, metadata={"Date": None}
+    )
     return clean_svg(out.getvalue())
 
 
@@ -26,7 +28,9 @@ def clean_svg(svg: str) -> str:
     svg = re.sub(r'\s+id="([^"]+)"', lambda m: f' id="{ID}{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'((?:href="|url\()#)', rf"\1{ID}", svg)
     # Points become CSS pixels, so that 10 pt text on paper is 13 px text on the page.
-    svg = re.sub(r'(width|height)="([\d.]+)pt"', lambda m: f'{m[1]}="{float(m[2]) * 4 / 3:.0f}"', svg, count=2)
+    svg = re.sub(
+        r'(width|height)="([\d.]+)pt"', lambda m: f'{m[1]}="{float(m[2]) * 4 / 3:.0f}"', svg, count=2
+    )
     svg = recolour(svg)
     # Digits beyond a hundredth of a point are weight without sight.
     svg = re.sub(r"(\d+\.\d\d)\d+(?=[ \",)\n])", r"\1", svg)

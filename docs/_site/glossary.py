@@ -29,7 +29,9 @@ def load(config: Any) -> None:
     file = Path(config.docs_dir) / PAGE
     if not file.is_file():
         return
-    for match in re.finditer(r"^(?![ :#<])(.+)\n(?:\n)?: {1,3}(.+(?:\n {2,4}\S.*)*)", file.read_text(encoding="utf-8"), re.M):
+    for match in re.finditer(
+        r"^(?![ :#<])(.+)\n(?:\n)?: {1,3}(.+(?:\n {2,4}\S.*)*)", file.read_text(encoding="utf-8"), re.M
+    ):
         meaning = " ".join(_plain(match[2]).split())
         for term in _plain(match[1]).split(","):
             Terms.meaning[term.strip().casefold()] = meaning

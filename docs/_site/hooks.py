@@ -13,7 +13,7 @@ from markdown_exec import formatters
 from markdown_exec._internal import rendering
 
 from _site import (
-    checklist, claims, diagram, digest, execute, fences, glossary, labs, markup, maths, models, paths, quiz, sources,
+    checklist, claims, commands, diagram, digest, execute, fences, glossary, labs, markup, maths, models, paths, quiz, sources,
     values,
 )  # fmt: skip
 from _site.state import PACKAGE, build, log
@@ -74,6 +74,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
     markup.begin_page(source, set(COMPONENTS))
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
+    markdown = commands.place(markdown)
     return paths.place(markdown, page)
 
 

@@ -101,7 +101,9 @@ def finish(content: str, page: Any) -> str:
         parts.append(_highlight(code, "python", "language-python highlight"))
         parts += [_output(output, waiting) for output in cell.select(".jp-OutputArea-output")]
     name = Path(page.file.src_uri).stem
-    parts.append(f'<p><a class="mm-button" href="{name}.ipynb" download>Download this lab as a notebook</a></p>')
+    parts.append(
+        f'<p><a class="mm-button" href="{name}.ipynb" download>Download this lab as a notebook</a></p>'
+    )
     return "\n".join(parts)
 
 

@@ -36,6 +36,8 @@ def ensure_model() -> None:
     key = _key()
     if _kept(key):
         return
+    if os.environ.get("MINIMIND_KEEP_MODEL") and RUN.is_dir():
+        return
     with _lock():
         if not _kept(key):  # another build may have made it while this one waited
             _train(key)
@@ -70,7 +72,9 @@ def _train(key: str) -> None:
                 process.terminate()
                 raise
         if status or not output.is_dir():
-            raise PluginError(f"training the site's model failed with status {status}; its output stands above")
+            raise PluginError(
+                f"training the site's model failed with status {status}; its output stands above"
+            )
         MARK.unlink(missing_ok=True)
         shutil.rmtree(RUN, ignore_errors=True)
         RUN.parent.mkdir(parents=True, exist_ok=True)

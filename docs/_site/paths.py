@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import material
 import yaml
 from mkdocs.exceptions import PluginError
 
@@ -24,7 +25,9 @@ def load(config: Any, files: Any) -> None:
     KNOWN.update({file.src_uri: file for file in files.documentation_pages()})
     file = Path(config.extra.get("paths", FILE))
     for name, path in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
-        check_keys(path, {"title", "icon", "time", "goal", "best_for"}, {"page", "steps"}, f"{file.name}: {name}")
+        check_keys(
+            path, {"title", "icon", "time", "goal", "best_for"}, {"page", "steps"}, f"{file.name}: {name}"
+        )
         for step in path.get("steps", []):
             check_keys(step, {"title", "page", "minutes"}, set(), f"{file.name}: {name}: a step")
         for page in [path.get("page"), *(step["page"] for step in path.get("steps", []))]:
@@ -89,10 +92,18 @@ def _cards(here: str) -> str:
         )
         cards.append(
             f'<li class="mm-card{"" if page else " mm-card--later"}" data-path="{name}">'
-            f'<p class="mm-card__title"><span aria-hidden="true">{path["icon"]}</span> {heading}</p>'
+            f'<p class="mm-card__title">{_icon(path["icon"])} {heading}</p>'
             f"<dl>{rows}</dl>{foot}</li>"
         )
     return f'<ul class="mm-cards">{"".join(cards)}</ul>'
+
+
+def _icon(name: str) -> str:
+    """One of the icons that come with the theme, drawn into the page."""
+    file = Path(material.__file__).parent / "templates" / ".icons" / f"{name}.svg"
+    if not file.is_file():
+        raise PluginError(f"paths.yml: there is no icon {name}")
+    return f'<span class="mm-icon" aria-hidden="true">{file.read_text(encoding="utf-8")}</span>'
 
 
 def finish(content: str, page: Any) -> str:
@@ -105,5 +116,3 @@ def finish(content: str, page: Any) -> str:
         f'<p class="mm-done" data-search-exclude><label><input type="checkbox" data-done="{escape(uri)}">'
         "<span>I have finished this page</span></label></p>"
     )
-
-

@@ -83,7 +83,9 @@ def _options(data: Any) -> list[tuple[str, str, bool]]:
         check_keys(option, keys, {"note"}, "an option")
         right = "right" in option
         if not right and "note" not in option:
-            raise BlockError(f"the wrong option {option['wrong']!r} lacks a note: why it tempts, why it is wrong")
+            raise BlockError(
+                f"the wrong option {option['wrong']!r} lacks a note: why it tempts, why it is wrong"
+            )
         rows.append((str(option["right" if right else "wrong"]), str(option.get("note", "")), right))
     if len(rows) < 2 or not any(right for *_, right in rows):
         raise BlockError("a choice needs two options or more, and a right one")
@@ -106,7 +108,7 @@ def _predict(data: Any, md: Any) -> tuple[str, str, str]:
         rows.append((str(option[key]), str(option["note"]), key == "right"))
     body, notes = _choices(rows, md, False, data["id"])
     notes = notes.replace("<em>Not this.</em>", "").replace("<em>Right.</em>", "")
-    return body, notes + f'<div data-why>{block(md, data["why"])}</div>', ""
+    return body, notes + f"<div data-why>{block(md, data['why'])}</div>", ""
 
 
 def _output(data: Any, md: Any) -> tuple[str, str, str]:
@@ -117,12 +119,20 @@ def _output(data: Any, md: Any) -> tuple[str, str, str]:
     rows = []
     for option in data["options"]:
         check_keys(option, {"option"}, {"note"}, "an option")
-        rows.append((str(option["option"]).strip(), str(option.get("note", "")), str(option["option"]).strip() == printed))
+        rows.append(
+            (
+                str(option["option"]).strip(),
+                str(option.get("note", "")),
+                str(option["option"]).strip() == printed,
+            )
+        )
     if sum(right for *_, right in rows) != 1:
         raise BlockError(f"the code prints {printed!r}, and not exactly one option says so")
     if any(not note and not right for _, note, right in rows):
         raise BlockError("a wrong option lacks a note: why it tempts, why it is wrong")
-    body, notes = _choices([(f"`{label}`", note, right) for label, note, right in rows], md, False, data["id"])
+    body, notes = _choices(
+        [(f"`{label}`", note, right) for label, note, right in rows], md, False, data["id"]
+    )
     code = block(md, f"```python\n{data['code'].rstrip()}\n```")
     return code + body, notes + block(md, data["why"]), ""
 
@@ -143,8 +153,12 @@ def _number(data: Any, md: Any) -> tuple[str, str, str]:
         f'<label class="mm-quiz__field"><span>{label}</span> <input type="text" inputmode="decimal" autocomplete="off"'
         f' data-answer="{escape(answer)}" data-tolerance="{tolerance}" data-absolute="{absolute}"></label>'
     )
-    tempting = f'<ul hidden data-hints>{"".join(hints)}</ul>' if hints else ""
-    return body, f"<p><strong>{escape(answer)} {escape(unit)}</strong></p>{tempting}{block(md, data['why'])}", ""
+    tempting = f"<ul hidden data-hints>{''.join(hints)}</ul>" if hints else ""
+    return (
+        body,
+        f"<p><strong>{escape(answer)} {escape(unit)}</strong></p>{tempting}{block(md, data['why'])}",
+        "",
+    )
 
 
 def _order(data: Any, md: Any) -> tuple[str, str, str]:
@@ -176,7 +190,9 @@ def _explain(data: Any, md: Any) -> tuple[str, str, str]:
         f'<li><label><input type="checkbox" data-tick="{number}"><span>{inline(md, tick)}</span></label></li>'
         for number, tick in enumerate(ticks)
     )
-    body = '<label class="mm-quiz__field"><span>In your own words</span> <textarea rows="4"></textarea></label>'
+    body = (
+        '<label class="mm-quiz__field"><span>In your own words</span> <textarea rows="4"></textarea></label>'
+    )
     answer = f'{block(md, data["answer"])}<p>Did yours say that …</p><ul class="mm-checklist">{rows}</ul>'
     return body, answer, ""
 
@@ -197,7 +213,9 @@ def gates(content: str) -> str:
     end = re.compile(r"(?:<p>)?<!-- predict end -->(?:</p>)?")
     begins, ends = begin.findall(content), end.findall(content)
     if len(begins) != len(ends):
-        build.fail(build.where(), f"{len(begins)} prediction(s), but {len(ends)} mark(s) <!-- predict end -->")
+        build.fail(
+            build.where(), f"{len(begins)} prediction(s), but {len(ends)} mark(s) <!-- predict end -->"
+        )
         return content
     content = begin.sub(
         r'<details class="mm-gate" data-gate="\1"><summary>See what happens</summary>', content
@@ -210,5 +228,3 @@ def check_numbers(content: str) -> None:
     for answer in re.findall(r'data-answer="([^"]*)"', content):
         if not NUMBER.match(answer):
             build.fail(build.where(), f"quiz: the computed answer {answer!r} is not a number")
-
-

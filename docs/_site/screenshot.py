@@ -31,10 +31,14 @@ def serve(site: Path) -> str:
     return f"http://127.0.0.1:{server.server_port}/"
 
 
-def shoot(browser: Browser, address: str, path: Path, size: tuple[int, int], scheme: str, whole: bool) -> None:
+def shoot(
+    browser: Browser, address: str, path: Path, size: tuple[int, int], scheme: str, whole: bool
+) -> None:
     """One picture of one page."""
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, device_scale_factor=2 if not whole else 1
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        device_scale_factor=2 if not whole else 1,
     )  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(address)
@@ -45,9 +49,13 @@ def shoot(browser: Browser, address: str, path: Path, size: tuple[int, int], sch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("site", type=Path, help="the folder that mkdocs build wrote")
-    parser.add_argument("pages", nargs="*", default=[], help="addresses below the site's, such as quick-start/")
+    parser.add_argument(
+        "pages", nargs="*", default=[], help="addresses below the site's, such as quick-start/"
+    )
     parser.add_argument("--output", type=Path, help="folder for pictures in both schemes and both sizes")
     values = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")

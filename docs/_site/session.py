@@ -18,7 +18,9 @@ from .figures import figure_to_svg
 from .state import ROOT, RUN_FOLDER, BlockError
 
 Piece = tuple[str, str]  # ("text", output) or ("svg", figure)
-ORIGINS: dict[str, list[tuple[str, int]]] = {}  # the name a block is compiled under -> where its lines come from
+ORIGINS: dict[
+    str, list[tuple[str, int]]
+] = {}  # the name a block is compiled under -> where its lines come from
 
 
 class Session:
@@ -28,7 +30,9 @@ class Session:
         self.module = types.ModuleType("__main__")
         self.chain = ""  # a digest of everything that ran or was skipped so far
         self.code = ""  # the text of it, for what it imports
-        self.skipped: list[tuple[str, str, list[str], str]] = []  # cached blocks, run once a later one needs them
+        self.skipped: list[
+            tuple[str, str, list[str], str]
+        ] = []  # cached blocks, run once a later one needs them
         self.rc: Any = None
 
     def catch_up(self) -> None:
@@ -67,7 +71,9 @@ class Session:
         """The world a block sees. Gives a function that lists figures not yet shown."""
         import matplotlib as mpl
 
-        mpl.use("Agg")  # the variable MPLBACKEND would reach the labs' kernels, and they would lose their figures
+        mpl.use(
+            "Agg"
+        )  # the variable MPLBACKEND would reach the labs' kernels, and they would lose their figures
         import matplotlib.pyplot as plt
 
         from minimind import plots

@@ -21,7 +21,9 @@ def place(markdown: str, skipped_lines: int) -> str:
         try:
             text = _block(fence)
         except BlockError as error:
-            text = [build.fail(build.where(fence.first + skipped_lines), f"source: {error}").replace("\n", " ")]
+            text = [
+                build.fail(build.where(fence.first + skipped_lines), f"source: {error}").replace("\n", " ")
+            ]
         indent = fence.indent
         lines[fence.first - 1] = "\n".join(indent + line for line in text)
         lines[fence.first : fence.last] = [None] * (fence.last - fence.first)
@@ -62,7 +64,11 @@ def excerpt(name: str, docstrings: bool = True) -> tuple[Path, int, int, str]:
         first = min([node.lineno, *(decorator.lineno for decorator in decorators)])  # type: ignore[attr-defined]
         last = node.end_lineno  # type: ignore[attr-defined]
     dropped = set() if docstrings else _docstring_lines(node)
-    kept = [line for number, line in enumerate(lines, start=1) if first <= number <= last and number not in dropped]
+    kept = [
+        line
+        for number, line in enumerate(lines, start=1)
+        if first <= number <= last and number not in dropped
+    ]
     return file, first, last, textwrap.dedent("\n".join(kept)).strip("\n")
 
 

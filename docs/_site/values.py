@@ -52,7 +52,9 @@ def collect(markdown: str, skipped_lines: int) -> str:
             plain[start : fence.last] = [False] * (fence.last - start)
     for index, line in enumerate(lines):
         if plain[index]:
-            lines[index] = ESCAPED.sub(r"\1", VALUE.sub(lambda m, n=index: _store(m, n + 1 + skipped_lines), line))
+            lines[index] = ESCAPED.sub(
+                r"\1", VALUE.sub(lambda m, n=index: _store(m, n + 1 + skipped_lines), line)
+            )
     return "\n".join(lines)
 
 
@@ -87,7 +89,11 @@ def _compute(value: Value) -> str:
         state, expression = _session_for(value.expression)
         return html.escape(cached_value(state, expression, value.form))
     except Exception as error:
-        detail = str(error) if isinstance(error, BlockError) else traceback.format_exception_only(error)[-1].strip()
+        detail = (
+            str(error)
+            if isinstance(error, BlockError)
+            else traceback.format_exception_only(error)[-1].strip()
+        )
         place = explain(error)[1]
         build.fail(where, f"the value {value.expression!r} {f'({place}) ' if place else ''}failed: {detail}")
         return '<strong class="mm-failed">failed</strong>'
@@ -101,5 +107,5 @@ def _session_for(expression: str):  # type: ignore[no-untyped-def]
     if len(named) == 1:
         return next(iter(named.values())), expression
     if not named:
-        raise BlockError("the page has no session; give one block session=\"name\"")
+        raise BlockError('the page has no session; give one block session="name"')
     raise BlockError(f"the page has several sessions ({', '.join(named)}): write [[= name:expression ]]")

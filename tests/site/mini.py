@@ -1,4 +1,4 @@
-"""A small site of its own for each test: our configuration and hooks, and just the pages that the test is about."""
+"""A small site for a test: our configuration and hooks, and just the pages that the test is about."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class MiniSite:
         path.write_text(text, encoding="utf-8")
         return self
 
-    def configure(self, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Path:
-        pages = sorted(p.relative_to(self.docs).as_posix() for p in self.docs.rglob("*") if p.suffix in {".md", ".py"})
+    def configure(self, paths: Path | None = None) -> Path:
+        files = sorted(self.docs.rglob("*.md")) + sorted(self.docs.rglob("*.py"))
+        pages = [file.relative_to(self.docs).as_posix() for file in files]
         config = {
             "INHERIT": str(ROOT / "mkdocs.yml"),
-            "site_url": url,
             "docs_dir": str(self.docs),
             "hooks": [str(DOCS / "_site" / "hooks.py")],
             "watch": [],
@@ -58,8 +58,8 @@ class MiniSite:
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         return file
 
-    def build(self, *flags: str, cache: Path | None = None, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Result:
-        config = self.configure(paths, url)
+    def build(self, *flags: str, cache: Path | None = None, paths: Path | None = None) -> Result:
+        config = self.configure(paths)
         environment = os.environ | {
             "MINIMIND_SITE_CACHE": str(cache or self.folder / "cache"),
             "OMP_NUM_THREADS": "1",

@@ -1,0 +1,66 @@
+"""The reference of the command line, from the settings dataclasses that the command itself is built from."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from functools import cache
+from typing import Any
+
+from .markup import escape
+
+MARK = "<!-- commands -->"
+
+
+def place(markdown: str) -> str:
+    """Fill in the table of every command."""
+    return markdown.replace(MARK, _commands()) if MARK in markdown else markdown
+
+
+def _commands() -> str:
+    from minimind import cli
+
+    parts = []
+    for verb, (settings, _) in cli.VERBS.items():
+        parts += [
+            f"## minimind {verb} {{ #{verb} }}",
+            inspect.cleandoc(settings.__doc__ or ""),
+            _table(settings),
+        ]
+    return "\n\n".join(parts)
+
+
+def _table(settings: type) -> str:
+    rows = []
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        help_text = escape(_help_texts(settings).get(field.name, "")).replace("|", "\\|")
+        flag = f"--{field.name.replace('_', '-')}"
+        if "Positional" in str(field.type):
+            flag = field.name.upper()
+        rows.append(f"| `{flag}` | {_default(field)} | {help_text} |")
+    if not rows:
+        return "It takes no flags."
+    return "\n".join(["| Flag | Default | What it does |", "|---|---|---|", *rows])
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is dataclasses.MISSING:
+        return "needed" if field.default_factory is dataclasses.MISSING else f"`{field.default_factory()}`"
+    return {None: "", False: "off", True: "on"}.get(field.default, f"`{field.default}`")
+
+
+@cache
+def _help_texts(settings: type) -> dict[str, str]:
+    """The text below each field, from the dataclass and those it extends."""
+    texts: dict[str, str] = {}
+    for kind in reversed(settings.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+        for statement, following in zip(body, body[1:], strict=False):
+            if not isinstance(statement, ast.AnnAssign) or not isinstance(following, ast.Expr):
+                continue
+            value = following.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                texts[statement.target.id] = " ".join(value.value.split())  # type: ignore[union-attr]
+    return texts
