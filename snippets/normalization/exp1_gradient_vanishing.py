@@ -47,6 +47,7 @@ plain = run()
 normed = run(normalize=True)
 kaiming = run(weight_scale=6**0.5, bias_scale=0.0)  # what nn.init.kaiming_uniform_ makes of these draws
 unbiased = run(bias_scale=0.0)["std"][-1]
+plateau = sum(plain["std"][6:]) / 5  # layers 6 to 10
 
 print("no norm, std layer by layer:", *(f"{value:.3f}" for value in plain["std"]))
 print("after ten layers          std   between samples   weight gradient, layer 1 / layer 10")
@@ -100,7 +101,6 @@ experiment.show("input_survival")
 
 # --8<-- [start:claims]
 if args.gain == 1:
-    plateau = sum(plain["std"][6:]) / 5
     experiment.claim("without a norm the std falls to a plateau near 0.016", abs(plateau - 0.016) < 0.0015)
     experiment.claim("from layer 6 on it stays there", max(plain["std"][6:]) < 1.25 * min(plain["std"][6:]))
     experiment.claim("the samples differ by less than 0.0001 there", plain["between"][-1] < 1e-4)

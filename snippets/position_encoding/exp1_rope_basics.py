@@ -66,7 +66,7 @@ flat = torch.cat(
 )  # 16 pairs, numbers i and i + 16, each an arrow to the right
 arrows = apply_rope(flat.expand(8, 32), torch.arange(8), frequencies)  # (8, 32)
 fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9))
-for ax, pair in zip(axes, (0, 4), strict=True):
+for ax, pair in zip(axes, (0, 2), strict=True):
     for position, arrow in enumerate(arrows):
         tip = arrow[[pair, pair + 16]]  # (2,)
         ax.annotate("", tip.tolist(), (0, 0), arrowprops={"arrowstyle": "->", "color": plots.QUERY})

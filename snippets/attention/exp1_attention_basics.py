@@ -1,0 +1,135 @@
+"""How attention works: first by hand with five words, then in a trained model that has to look up a name.
+
+The first part uses numbers small enough for a pencil. The second loads the model in runs/pretrain, which
+`minimind pretrain` makes, and shows which earlier token it looks at and whether it uses what it sees.
+
+Run: python snippets/attention/exp1_attention_basics.py [--looks-for thing]
+Tier: visualization · core · about 4 s
+"""
+
+# --8<-- [start:setup]
+import matplotlib.pyplot as plt
+import torch
+
+from minimind import experiment, load, plots
+from minimind.errors import UserError
+from minimind.model import apply_rope, dot_product_attention
+
+args = experiment.flags(__doc__, looks_for="person")
+plots.style()
+# --8<-- [end:setup]
+
+# --8<-- [start:by_hand]
+words = ["Mia", "hid", "the", "coin", "she"]
+features = ["person", "action", "place", "thing"]  # what the four numbers of a query or key stand for
+# Key: what a word offers. Mia offers "person", hid "action", coin "thing".
+k = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]).float()  # (5, 4)
+# Value: what a word hands over if it is chosen. First number: about Mia, second: about the coin.
+v = torch.tensor([[10, 0], [0, 0], [0, 0], [0, 10], [0, 0]]).float()  # (5, 2)
+# Query: what "she", the last word, wants to find.
+q = torch.zeros(1, 4)
+q[0, features.index(args.looks_for)] = 4
+
+scores = q @ k.T / 4**0.5  # (1, 5): how well each key fits, divided by the root of the vectors' length
+weights = scores.softmax(dim=-1)  # (1, 5): exp of each score, divided by their sum
+output = weights @ v  # (1, 2): the values, mixed by the weights
+print(f'"she" looks for a {args.looks_for}')
+for word, score, weight in zip(words, scores[0], weights[0], strict=True):
+    print(f"{word:6} score {score:.0f}   weight {weight:.3f}")
+print(f"output: {output[0, 0]:.2f} of Mia, {output[0, 1]:.2f} of the coin")
+# --8<-- [end:by_hand]
+
+# --8<-- [start:model]
+try:
+    model, tokenizer = load("runs/pretrain")
+except UserError as error:
+    raise SystemExit(f"{error}. This part needs a trained model: run `minimind pretrain` first.") from None
+model.eval()
+
+BEFORE, AFTER = (
+    "One cold morning, Noah the baker and his friend",
+    " were at the market. Noah had a big basket.",
+)
+
+
+@torch.no_grad()
+def read(friend):
+    """Let the model read a story; return its tokens, the next token's probabilities, and all attention maps."""
+    ids = [tokenizer.bos_token_id, *tokenizer.encode(f"{BEFORE} {friend}{AFTER}")]  # T ids
+    inputs = []  # what each attention layer reads, noted while the model runs
+    hooks = [
+        layer.self_attn.register_forward_pre_hook(lambda module, values: inputs.append(values[0][0]))
+        for layer in model.model.layers
+    ]
+    probabilities = model(torch.tensor([ids])).logits[0, -1].softmax(dim=-1)  # (vocab_size,)
+    for hook in hooks:
+        hook.remove()
+    maps = torch.stack([attention_map(layer.self_attn, x) for layer, x in zip(model.model.layers, inputs)])
+    return ids, probabilities, maps  # maps: (layers, heads, T, T)
+
+
+def attention_map(attention, x):
+    """The weights of all heads of one layer, from its own projections of x (T, hidden_size)."""
+    length, positions = len(x), torch.arange(len(x))
+    q = attention.q_norm(attention.q_proj(x).view(length, -1, attention.head_dim)).transpose(
+        0, 1
+    )  # (H, T, D)
+    k = attention.k_norm(attention.k_proj(x).view(length, -1, attention.head_dim)).transpose(
+        0, 1
+    )  # (K, T, D)
+    k = k.repeat_interleave(len(q) // len(k), dim=0)  # (H, T, D): a key head serves several query heads
+    q, k = (apply_rope(y, positions, model.model.frequencies) for y in (q, k))
+    causal = torch.ones(length, length, dtype=torch.bool).tril()  # no token looks ahead
+    return dot_product_attention(q, k, torch.eye(length), causal)  # values = identity: the weights come out
+
+
+# --8<-- [end:model]
+
+# --8<-- [start:look_up]
+first = len(tokenizer.encode(BEFORE)) + 1  # where the friend's name starts, after the start token
+friends = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Omar", "Liam", "Luca", "Peter"]
+stories = {friend: read(friend) for friend in friends}
+
+ids, probabilities, maps = stories["Emma"]
+name = tokenizer.encode(" Emma")
+looks = maps[:, :, -1, first : first + len(name)].sum(
+    dim=-1
+)  # (layers, heads): weight of the last token on "Emma"
+layer, head = divmod(looks.argmax().item(), looks.shape[1])
+weight = looks.max().item()
+print(f"story: {tokenizer.decode(ids[1:])}")
+print(f"next, the model expects{tokenizer.decode([probabilities.argmax()])} ({probabilities.max():.0%})")
+print(f"layer {layer}, head {head}: the last token puts {weight:.0%} of its weight on Emma")
+
+followed = 0
+for friend, (_, chances, _) in stories.items():
+    followed += int(chances.argmax() == tokenizer.encode(f" {friend}")[0])
+emma_instead = stories["Omar"][1][name[0]].item()
+print(f"name changed: the expected name changes with it in {followed} of {len(friends)} stories")
+print(f"with Omar in her place, Emma is expected with {emma_instead:.1%}")
+# --8<-- [end:look_up]
+
+# --8<-- [start:figure]
+labels = [tokenizer.decode([token]).strip() for token in ids]
+labels[0] = "start"
+fig, ax = plt.subplots(figsize=(5.6, 5.6))
+plots.heatmap(ax, maps[layer, head], rows=labels, columns=labels, colour=plots.QUERY)
+ax.set(xlabel="token looked at (key)", ylabel="token that looks (query)")
+ax.tick_params(labelsize=8)
+ax.get_yticklabels()[-1].set(color=plots.QUERY, fontweight="bold")
+ax.get_xticklabels()[first].set(color=plots.KEY, fontweight="bold")
+experiment.show("attention_map")
+# --8<-- [end:figure]
+
+# --8<-- [start:claims]
+same = dot_product_attention(q, k, v)
+experiment.claim("the steps by hand give what the package's attention gives", torch.allclose(same, output))
+if args.looks_for == "person":
+    experiment.claim("by hand: Mia gets 65 % of the weight", abs(weights[0, 0] - 0.649) < 0.001)
+if args.looks_for == "thing":
+    experiment.claim("by hand: another query, and the coin comes out", output[0, 1] > 5 * output[0, 0])
+experiment.claim("one head puts more than half of its weight on the name to look up", weight > 0.5)
+experiment.claim("the model expects the friend's name", probabilities.argmax() == name[0])
+experiment.claim("change the name, and the expected name follows", followed >= 0.8 * len(friends))
+experiment.claim("the old name is hardly expected any more", emma_instead < 0.1)
+# --8<-- [end:claims]
