@@ -2,8 +2,8 @@
 
 The six colours keep apart for the common kinds of colour blindness and stand out on white as text does
 (contrast of 4.5 to 1 and more). On a page the build swaps each of them for a variable of the page's colour
-scheme, so use these names and no colours of your own. Each part of the model has one colour: a query is blue in
-every figure.
+scheme, so use these names and no colours of your own. Each part of the model has one colour: a query is blue
+in every figure.
 """
 
 from collections.abc import Sequence
