@@ -13,6 +13,7 @@ from minimind.errors import UserError
 from minimind.model import (
     Attention,
     FeedForward,
+    KVCache,
     MiniMind,
     RMSNorm,
     TransformerBlock,
@@ -264,6 +265,18 @@ def test_documents_restart_their_positions():
 
     runs = document_runs(torch.tensor([[0, 0, 0, 1, 2, 2, -1, -1]]))
     assert document_positions(runs).tolist() == [[0, 1, 2, 0, 0, 1, 0, 1]]
+
+
+def test_positions_count_the_ones_of_the_attention_mask():
+    model = tiny().eval()
+    seen = []
+    model.model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1].tolist()))
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    model(torch.randint(0, 50, (2, 5)), attention_mask=mask)
+    cache = KVCache(model.config, 2, 6)
+    model(torch.randint(0, 50, (2, 5)), attention_mask=mask, cache=cache)
+    model(torch.randint(0, 50, (2, 1)), attention_mask=torch.cat((mask, mask[:, -1:]), dim=1), cache=cache)
+    assert seen == [[[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]] * 2 + [[[3], [5]]]
 
 
 def test_position_ids_are_obeyed():

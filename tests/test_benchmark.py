@@ -1,0 +1,78 @@
+"""The benchmark compares like with like: the baseline computes what our model computes."""
+
+import pytest
+import torch
+
+from minimind import ModelConfig
+from minimind.benchmark import VOCAB_SIZE, plain, report
+from minimind.benchmark.decode import decode_rows
+from minimind.benchmark.rounds import in_turn
+from minimind.benchmark.train import ROW_LENGTH, random_documents, train_row
+from minimind.model import MiniMind
+
+CONFIG = ModelConfig(
+    hidden_size=32, num_hidden_layers=2, vocab_size=60, num_attention_heads=4, num_key_value_heads=2
+)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[MiniMind, plain.PlainModel]:
+    torch.manual_seed(0)
+    ours, baseline = MiniMind(CONFIG), plain.PlainModel(CONFIG)
+    with torch.no_grad():
+        for weight in ours.parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, 0.3)
+    baseline.load_state_dict(ours.state_dict())
+    return ours, baseline
+
+
+def test_the_baseline_gives_our_logits_and_our_greedy_text(pair):
+    ours, baseline = pair
+    ids = torch.randint(0, 60, (2, 9))
+    torch.testing.assert_close(baseline(ids)[0], ours(ids).logits, atol=1e-5, rtol=0)
+    expected = ours.generate(ids, max_new_tokens=12, temperature=0, eos_token_id=None)
+    assert torch.equal(baseline.generate(ids, 12), expected)
+
+
+def test_both_arms_learn_the_same_from_the_same_documents(pair):
+    from minimind.data import pack
+
+    ours, baseline = pair
+    documents = random_documents(12, 60, row_length=40)
+    baseline.loss(*plain.padded_rows(documents, 40)).backward()
+    packed = pack(documents, 40)
+    ids, document_ids = torch.as_tensor(packed.input_ids), torch.as_tensor(packed.document_ids)
+    ours(ids, labels=ids, document_ids=document_ids).loss.backward()
+    for (name, mine), theirs in zip(ours.named_parameters(), baseline.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_padded_rows_are_filled_to_about_half():
+    documents = random_documents(400, VOCAB_SIZE)
+    fill = sum(len(document) for document in documents) / (400 * ROW_LENGTH)
+    assert fill == pytest.approx(0.52, abs=0.02)
+
+
+def test_arms_run_in_turn_and_the_median_counts(capsys):
+    order = []
+    speeds = {"a": iter([1.0, 9.0, 2.0]), "b": iter([5.0, 4.0, 6.0])}
+
+    def arm(name: str) -> float:
+        order.append(name)
+        return next(speeds[name])
+
+    assert in_turn([lambda: arm("a"), lambda: arm("b")], 3, "test") == [2.0, 5.0]
+    assert order == ["a", "b"] * 3
+    assert "round 3 of 3" in capsys.readouterr().err
+
+
+def test_rows_name_value_baseline_ratio_and_machine():
+    rows = [train_row("tiny", CONFIG, random_documents(6, 60, 40), rounds=1, row_length=40)]
+    rows += decode_rows("tiny", CONFIG, new_tokens=4, rounds=1)
+    found = [row.as_dict() for row in rows]
+    assert [row["name"] for row in found] == ["train tiny", "decode tiny fp32", "decode tiny bf16"]
+    for row in found:
+        assert row["ratio"] == row["value"] / row["baseline"]
+        assert {"precision", "attention_path", "threads", "torch", "machine"} <= row.keys()
+    assert torch.__version__ in report(found)
