@@ -10,7 +10,7 @@ from .state import BlockError, build
 
 
 def checklist(data: Any, md: Any) -> str:
-    """A list of boxes. An item is text, or `{id: ..., text: ...}` where its tick should outlive a change of words."""
+    """A list of boxes. An item is text, or `{id: ..., text: ...}` if its tick should outlive a rewording."""
     if not isinstance(data, list) or not data:
         raise BlockError("a checklist is a YAML list")
     page = build.page.file.src_uri if build.page else ""

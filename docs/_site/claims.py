@@ -33,8 +33,10 @@ def _table(here: Any, files: Any) -> str:
     if not rows:
         return "<p>No page makes a claim yet.</p>"
     return (
-        f"<p>{total} claims, and in this build all of them hold.</p><table class='mm-claims-table'><thead><tr>"
-        f'<th scope="col">Page</th><th scope="col">Claim</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f"<p>{total} claims, and in this build all of them hold.</p>"
+        '<table class="mm-claims-table"><thead><tr>'
+        '<th scope="col">Page</th><th scope="col">Claim</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import textwrap
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from .markup import escape
@@ -57,7 +58,7 @@ def _help_texts(settings: type) -> dict[str, str]:
     texts: dict[str, str] = {}
     for kind in reversed(settings.__mro__[:-1]):
         body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
-        for statement, following in zip(body, body[1:], strict=False):
+        for statement, following in pairwise(body):
             if not isinstance(statement, ast.AnnAssign) or not isinstance(following, ast.Expr):
                 continue
             value = following.value

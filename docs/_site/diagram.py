@@ -40,12 +40,14 @@ def draw(here: list[str]) -> str:
     lit = {name for part in here for name in PARTS[part]}
     spoken = " and ".join(part.replace("-", " ") for part in here)
     alt = (
-        "The model from bottom to top: token embedding, then a block repeated for each layer, in which attention and "
-        "feed-forward each read the normalized stream and add to it, then a last RMSNorm and the next-token scores. "
+        "The model from bottom to top: token embedding, then a block repeated for each layer, in which "
+        "attention and feed-forward each read the normalized stream and add to it, then a last RMSNorm and "
+        "the scores of the next token. "
         f"You are here: {spoken}."
     )
     shapes = [
-        '<defs><marker id="mm-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
+        '<defs><marker id="mm-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6"'
+        ' orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="context-stroke"/></marker></defs>',
         f'<rect class="mm-map__frame{_lit("frame", lit)}" x="8" y="108" width="304" height="262" rx="10"/>',
         '<text class="mm-map__note" x="300" y="128" text-anchor="end">one block, repeated</text>',
@@ -66,12 +68,14 @@ def draw(here: list[str]) -> str:
     shapes.append('<path class="mm-map__wire" d="M216 315H211V291H207"/>')
     for name, (x, y, width, label) in BOXES.items():
         shapes.append(
-            f'<g class="mm-map__box{_lit(name, lit)}"><rect x="{x}" y="{y}" width="{width}" height="34" rx="6"/>'
+            f'<g class="mm-map__box{_lit(name, lit)}">'
+            f'<rect x="{x}" y="{y}" width="{width}" height="34" rx="6"/>'
             f'<text x="{x + width / 2}" y="{y + 21.5}" text-anchor="middle">{label}</text></g>'
         )
     return (
-        f'<figure class="mm-map" data-search-exclude><svg role="img" aria-label="{alt}" viewBox="0 0 320 436" '
-        f'width="320" height="436">{"".join(shapes)}</svg><figcaption>You are here: {spoken}.</figcaption></figure>'
+        f'<figure class="mm-map" data-search-exclude><svg role="img" aria-label="{alt}" '
+        f'viewBox="0 0 320 436" width="320" height="436">{"".join(shapes)}</svg>'
+        f"<figcaption>You are here: {spoken}.</figcaption></figure>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Digests of source code: what a block or a training run depends on, so that it runs again when that changes."""
+"""Digests of source code: what a block or a training run rests on, and runs again for when it changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _module_file(module: str) -> Path | None:
 
 
 def imports(source: str, inside: str = "") -> set[str]:
-    """The package's modules that a source text names: in imports anywhere, or as a string such as "minimind.model".
+    """The package's modules that a source text names, in imports or as a string such as "minimind.model".
 
     Args:
         source: Python source code.

@@ -1,4 +1,4 @@
-"""The fence ```python exec="1"```: run the block or replay it from the cache, and put its output on the page."""
+"""The fence ```python exec="1"```: run the block or replay it from the cache; put its output on the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import traceback
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from markdown_exec import MarkdownConverter, base_format
 from pygments import highlight
@@ -33,11 +33,11 @@ KEEP_DAYS = 30
 class Blocks:
     """The blocks of the page that is being rendered."""
 
-    fences: list[Fence] = []
-    sessions: dict[str, Session] = {}
+    fences: ClassVar[list[Fence]] = []
+    sessions: ClassVar[dict[str, Session]] = {}
     ran = 0
     hits = misses = 0
-    times: list[tuple[float, str]] = []
+    times: ClassVar[list[tuple[float, str]]] = []
 
 
 def begin_build() -> None:
@@ -134,7 +134,7 @@ def _format(
 def run_block(
     state: Session, code: str, where: str, argv: list[str], expect: str = ""
 ) -> tuple[list[list[str]], list[str]]:
-    """What a block prints and draws, and the claims it makes; from the cache if nothing it rests on has changed."""
+    """What a block prints and draws, and its claims; from the cache if nothing it rests on has changed."""
     state.code += "\n" + code
     key = _key(state, [code, argv, expect])
     state.chain = key
@@ -180,7 +180,7 @@ def is_a(error: BaseException, name: str) -> bool:
 
 
 def _key(state: Session, parts: list[Any]) -> str:
-    """Everything a result rests on: the session so far, the package, the libraries, the model, this machinery."""
+    """All that a result rests on: the session so far, the package, libraries, the model, this machinery."""
     rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), *parts]
     if models.mentions_model(state.code):
         rests_on.append(models.model_digest())

@@ -1,4 +1,4 @@
-"""Find the fenced blocks of a page, with the line each one starts on and the file each of its lines came from."""
+"""Find a page's fenced blocks, the line each one starts on, and the file each of its lines came from."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def find_fences(text: str) -> list[Fence]:
 
 
 def origins(fence: Fence) -> list[tuple[str, int]]:
-    """For each line of the block after inclusion: the snippet file and line it came from, or ("", page line)."""
+    """For each line of the block after inclusion: the snippet's file and line, or ("", line of the page)."""
     lines: list[tuple[str, int]] = []
     for offset, text in enumerate(fence.body, start=1):
         include = INCLUDE.match(text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 PAGE = "notes/glossary.md"
 SKIPPED = {
-    "a", "abbr", "annotation", "button", "code", "data", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "label",
-    "legend", "math", "pre", "script", "style", "summary", "svg", "th", "textarea",
+    "a", "abbr", "annotation", "button", "code", "data", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6",
+    "label", "legend", "math", "pre", "script", "style", "summary", "svg", "th", "textarea",
 }  # fmt: skip
 TAG = re.compile(r"(<!--.*?-->|<[^>]*>)", re.S)
 VOID = {"br", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -19,7 +19,7 @@ VOID = {"br", "hr", "img", "input", "link", "meta", "source", "wbr"}
 class Terms:
     """The glossary of this build."""
 
-    meaning: dict[str, str] = {}
+    meaning: ClassVar[dict[str, str]] = {}
     pattern: re.Pattern[str] | None = None
 
 

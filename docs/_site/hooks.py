@@ -13,9 +13,23 @@ from markdown_exec import formatters
 from markdown_exec._internal import rendering
 
 from _site import (
-    checklist, claims, commands, diagram, digest, execute, fences, glossary, labs, markup, maths, models, paths, quiz, sources,
+    checklist,
+    claims,
+    commands,
+    diagram,
+    digest,
+    execute,
+    fences,
+    glossary,
+    labs,
+    markup,
+    maths,
+    models,
+    paths,
+    quiz,
+    sources,
     values,
-)  # fmt: skip
+)
 from _site.state import PACKAGE, build, log
 
 COMPONENTS = {"quiz": quiz.quiz, "checklist": checklist.checklist, "diagram": diagram.diagram}
@@ -86,7 +100,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
         execute.end_page()
         markup.end_page()
         quiz.check_numbers(html)
-        html = quiz.gates(html)
+        html = quiz.score(quiz.gates(html))
     html = maths.place(html, page)
     html = glossary.place(html, page)
     html = paths.finish(html, page)

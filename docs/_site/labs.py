@@ -49,8 +49,8 @@ def _matplotlibrc() -> Path:
         from minimind import plots
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name}: {_rc_value(value)}" for name, value in plots.STYLE.items()]
-        lines += ["savefig.facecolor: none", "figure.facecolor: none", "axes.facecolor: none"]
+        clear = dict.fromkeys(("savefig.facecolor", "figure.facecolor", "axes.facecolor"), "none")
+        lines = [f"{name}: {_rc_value(value)}" for name, value in (plots.STYLE | clear).items()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

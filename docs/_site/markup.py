@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from markdown_exec import MarkdownConverter
@@ -18,7 +18,7 @@ escape = html.escape
 class PageFences:
     """The component fences of the page, in order, so that a failure can name its line."""
 
-    waiting: dict[str, list[Fence]] = {}
+    waiting: ClassVar[dict[str, list[Fence]]] = {}
 
 
 def begin_page(source: str, names: set[str]) -> None:

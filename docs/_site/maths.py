@@ -6,7 +6,7 @@ import html
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import quickjs
 
@@ -26,7 +26,7 @@ class Engine:
     """KaTeX inside QuickJS, started when the first formula comes, and what it has typeset so far."""
 
     context: Any = None
-    done: dict[tuple[str, bool], str] = {}
+    done: ClassVar[dict[tuple[str, bool], str]] = {}
 
 
 def typeset(latex: str, display: bool) -> str:
@@ -40,8 +40,9 @@ def typeset(latex: str, display: bool) -> str:
         # A string that JavaScript built by joining cannot be handed over as it is; JSON text can.
         call = f"JSON.stringify(katex.renderToString({json.dumps(latex)}, {json.dumps(options)}))"
         rendered = json.loads(Engine.context.eval(call))
-        # A formula is there twice, to be read aloud and to be seen. The search keeps neither the visible copy nor
-        # the LaTeX source; it would end an excluded <span> at the first nested one, hence a tag KaTeX does not use.
+        # A formula is there twice, to be read aloud and to be seen. The search keeps neither the visible copy
+        # nor the LaTeX source. It would end an excluded <span> at the first nested one, hence a tag that
+        # KaTeX does not use.
         tail = "</span>" * (2 if display else 1)
         head, visible = rendered.removesuffix("</span>" + tail).split('<span class="katex-html"')
         head = head.replace("<annotation", "<annotation data-search-exclude")

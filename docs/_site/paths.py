@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import yaml
 from mkdocs.exceptions import PluginError
 
 from .markup import check_keys, escape
-
 
 FILE = Path(__file__).with_name("paths.yml")
 PATHS: dict[str, Any] = {}
@@ -51,13 +49,15 @@ def _link(target: str, here: str) -> str:
 
 def _steps(name: str, path: Any, here: str) -> str:
     rows = "".join(
-        f'<li><a href="{_link(step["page"], here)}" data-step="{escape(step["page"])}">{escape(step["title"])}</a>'
+        f'<li><a href="{_link(step["page"], here)}" data-step="{escape(step["page"])}">'
+        f"{escape(step['title'])}</a>"
         f' <span class="mm-minutes">{step["minutes"]} min</span></li>'
         for step in path.get("steps", [])
     )
     return (
         f'<div class="mm-path" data-path="{name}">{_progress(path)}<ol>{rows}</ol>'
-        '<p class="mm-continue" hidden><a class="mm-button" href="#">Continue where you left off</a></p></div>'
+        '<p class="mm-continue" hidden><a class="mm-button" href="#">Continue where you left off</a></p>'
+        "</div>"
     )
 
 
@@ -86,7 +86,8 @@ def _cards(here: str) -> str:
             for step in path.get("steps", [])
         )
         foot = (
-            f'{_progress(path)}<p class="mm-continue" hidden><a href="#">Continue where you left off</a></p>{hidden}'
+            f'{_progress(path)}<p class="mm-continue" hidden><a href="#">Continue where you left off</a></p>'
+            f"{hidden}"
             if page
             else '<p class="mm-later">Being written.</p>'
         )

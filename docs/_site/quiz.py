@@ -1,9 +1,8 @@
-"""The fence ```quiz: a question in YAML, checked by a schema; readable without JavaScript, answered by keyboard."""
+"""The fence ```quiz: a question in YAML, checked by a schema; readable without JavaScript."""
 
 from __future__ import annotations
 
 import hashlib
-
 import random
 import re
 from typing import Any
@@ -48,7 +47,8 @@ def quiz(data: Any, md: Any) -> str:
         f'<div class="mm-quiz" data-search-exclude data-quiz="{identity}" data-kind="{kind}"{extra}>'
         f'<p class="mm-quiz__kind">{LABELS[kind]}</p>'
         f"<fieldset><legend>{inline(md, data['question'])}</legend>{body}</fieldset>"
-        f'<p class="mm-quiz__act"><button type="button" class="mm-button" data-act="check">{button}</button></p>'
+        '<p class="mm-quiz__act">'
+        f'<button type="button" class="mm-button" data-act="check">{button}</button></p>'
         f'<div class="mm-quiz__result" role="status"></div>'
         f'<details class="mm-quiz__answer"><summary>{fold}</summary>{answer}</details></div>'
     )
@@ -65,7 +65,8 @@ def _choices(rows: list[tuple[str, str, bool]], md: Any, several: bool, name: st
         # A label that is nothing but a formula gets a name that can be read aloud.
         spoken = f' aria-label="{escape(plain.strip("$"))}"' if plain[:1] == plain[-1:] == "$" else ""
         inputs.append(
-            f'<label><input type="{kind}" name="quiz-{name}" value="{number}"{" data-right" if right else ""}{spoken}>'
+            f'<label><input type="{kind}" name="quiz-{name}" value="{number}"'
+            f"{' data-right' if right else ''}{spoken}>"
             f"<span>{shown}</span></label>"
         )
         mark = "Right" if right else "Not this"
@@ -150,7 +151,8 @@ def _number(data: Any, md: Any) -> tuple[str, str, str]:
         hints.append(f'<li data-near="{escape(str(hint["value"]))}">{inline(md, hint["note"])}</li>')
     label = f"Your answer{f' in {escape(unit)}' if unit else ''}"
     body = (
-        f'<label class="mm-quiz__field"><span>{label}</span> <input type="text" inputmode="decimal" autocomplete="off"'
+        f'<label class="mm-quiz__field"><span>{label}</span> '
+        '<input type="text" inputmode="decimal" autocomplete="off"'
         f' data-answer="{escape(answer)}" data-tolerance="{tolerance}" data-absolute="{absolute}"></label>'
     )
     tempting = f"<ul hidden data-hints>{''.join(hints)}</ul>" if hints else ""
@@ -174,7 +176,9 @@ def _order(data: Any, md: Any) -> tuple[str, str, str]:
     rows = "".join(
         f'<li data-place="{place}"><span>{shown[place]}</span>'
         f'<button type="button" data-act="up" aria-label="Move up: {escape(lines[place])}">&#8593;</button>'
-        f'<button type="button" data-act="down" aria-label="Move down: {escape(lines[place])}">&#8595;</button></li>'
+        f'<button type="button" data-act="down" aria-label="Move down: {escape(lines[place])}">'
+        "&#8595;</button>"
+        "</li>"
         for place in places
     )
     right = "".join(f"<li>{line}</li>" for line in shown)
@@ -221,6 +225,12 @@ def gates(content: str) -> str:
         r'<details class="mm-gate" data-gate="\1"><summary>See what happens</summary>', content
     )
     return end.sub("</details>", content)
+
+
+def score(content: str) -> str:
+    """On a page with three graded questions or more, say at the end how many are right."""
+    graded = len(re.findall(r'data-quiz="[^"]+" data-kind="(?!predict)', content))
+    return content + ('<p class="mm-score" role="status"></p>' if graded > 2 else "")
 
 
 def check_numbers(content: str) -> None:

@@ -61,8 +61,9 @@ def excerpt(name: str, docstrings: bool = True) -> tuple[Path, int, int, str]:
     first, last = 1, len(lines)
     if node is not tree:
         decorators = getattr(node, "decorator_list", [])
-        first = min([node.lineno, *(decorator.lineno for decorator in decorators)])  # type: ignore[attr-defined]
-        last = node.end_lineno  # type: ignore[attr-defined]
+        assert isinstance(node, ast.stmt)
+        assert node.end_lineno is not None
+        first, last = min([node.lineno, *(decorator.lineno for decorator in decorators)]), node.end_lineno
     dropped = set() if docstrings else _docstring_lines(node)
     kept = [
         line

@@ -43,25 +43,29 @@ class MiniSite:
         path.write_text(text, encoding="utf-8")
         return self
 
-    def configure(self, paths: Path | None = None) -> Path:
+    def configure(self, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Path:
+        if paths is None:
+            paths = self.folder / "no-paths.yml"
+            paths.write_text("{}", encoding="utf-8")
         files = sorted(self.docs.rglob("*.md")) + sorted(self.docs.rglob("*.py"))
         pages = [file.relative_to(self.docs).as_posix() for file in files]
         config = {
             "INHERIT": str(ROOT / "mkdocs.yml"),
+            "site_url": url,
             "docs_dir": str(self.docs),
             "hooks": [str(DOCS / "_site" / "hooks.py")],
             "watch": [],
             "nav": pages,
-            "extra": {"train": False} | ({"paths": str(paths)} if paths else {}),
+            "extra": {"train": False, "paths": str(paths)},
         }
         file = self.folder / "mkdocs.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         return file
 
-    def build(self, *flags: str, cache: Path | None = None, paths: Path | None = None) -> Result:
-        config = self.configure(paths)
+    def build(self, *flags: str, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Result:
+        config = self.configure(paths, url)
         environment = os.environ | {
-            "MINIMIND_SITE_CACHE": str(cache or self.folder / "cache"),
+            "MINIMIND_SITE_CACHE": str(self.folder / "cache"),
             "OMP_NUM_THREADS": "1",
             "NO_COLOR": "1",
         }

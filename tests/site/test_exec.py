@@ -55,7 +55,7 @@ MISTAKES = {
     "quiz-output": (
         yaml_block(
             "quiz",
-            "id: o\nkind: output\nquestion: q\ncode: print(3)\noptions: [{option: 4, note: n}]\nwhy: w",
+            "id: o\nkind: output\nquestion: q\nwhy: w\ncode: print(3)\noptions: [{option: 4}]",
         ),
         3,
         "prints '3'",
@@ -63,7 +63,7 @@ MISTAKES = {
     "prediction-without-end": (
         yaml_block(
             "quiz",
-            "id: p\nkind: predict\nquestion: q\noptions: [{option: a, note: n}, {option: b, note: n}]\nwhy: w",
+            "id: p\nkind: predict\nquestion: q\nwhy: w\noptions:\n- {option: a, note: n}\n- {option: b, note: n}",
         ),
         0,
         "predict end",
