@@ -56,7 +56,7 @@ def _examine_torch(problems: list[str]) -> dict[str, Any]:
 
     from .device import choose_device, describe_device, supports_bfloat16
     from .settings import PretrainSettings
-    from .training.loop import choose_numerics
+    from .training.numerics import choose_numerics
 
     device = choose_device()
     fast = supports_bfloat16(device)

@@ -7,6 +7,7 @@ power fails. The one before it is kept, should the newest be damaged later.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -51,34 +53,44 @@ def save_checkpoint(
         The folder of this checkpoint.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
     aside = folder / f".writing-{step:08d}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    save_model(model, str(aside / "model.safetensors"))
-    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, aside / "optimizer.pt")
-    names = ("model.safetensors", "optimizer.pt")
-    state = {"step": step, **progress, "digests": {name: _digest(aside / name) for name in names}}
-    (aside / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
-    for path in (*aside.iterdir(), aside):
-        _force_to_disk(path)
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(aside, final)
-    _force_to_disk(folder)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write_files(aside, model, optimizer, {"step": step, **progress})
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(aside, final)
+        _force_to_disk(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"{final}: the checkpoint cannot be written ({_reason(error)}); earlier ones are kept"
+        ) from None
     for old in find_checkpoints(folder)[KEPT:]:
         shutil.rmtree(old)
     return final
 
 
+def _write_files(folder: Path, model: nn.Module, optimizer: HasState, state: dict[str, Any]) -> None:
+    """Write the three files of a checkpoint and wait until they are on the disk."""
+    names = ("model.safetensors", "optimizer.pt")
+    save_model(model, str(folder / names[0]))
+    torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / names[1])
+    state = {**state, "digests": {name: _digest(folder / name) for name in names}}
+    (folder / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        _force_to_disk(path)
+
+
 def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -> dict[str, Any] | None:
     """Put model, optimizer and random generators back to where the newest intact checkpoint left them.
 
-    A damaged checkpoint is named on stderr and the one before it is taken.
+    A damaged checkpoint is named on stderr and renamed, and the one before it is taken.
 
     Args:
-        folder: the run's `checkpoints` folder, or one checkpoint in it.
+        folder: the run's `checkpoints` folder.
         model: takes the weights.
         optimizer: takes the moments.
 
@@ -89,12 +101,13 @@ def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -
         UserError: if checkpoints are there but none can be read, or it holds a model of another shape.
     """
     folder = Path(folder)
-    candidates = [folder] if (folder / "state.json").exists() else find_checkpoints(folder)
+    candidates = find_checkpoints(folder)
     for path in candidates:
         try:
             state = read_state(path)
         except UserError as error:
-            print(f"{error}; falling back to the checkpoint before it", file=sys.stderr)
+            print(f"{error}; set aside, falling back to the checkpoint before it", file=sys.stderr)
+            os.rename(path, path.with_name(f"damaged-{path.name}"))
             continue
         try:
             load_model(model, str(path / "model.safetensors"))
@@ -105,7 +118,7 @@ def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -
         optimizer.load_state_dict(stored["optimizer"])
         _restore_random_state(stored["random"])
         return state
-    if candidates:
+    if candidates or list(folder.glob("damaged-*")):
         raise UserError(f"{folder}: no checkpoint can be read; start over with --overwrite")
     return None
 
@@ -129,6 +142,13 @@ def read_state(path: Path) -> dict[str, Any]:
     if damaged:
         raise UserError(f"{path}: {' and '.join(damaged)} changed since it was written")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be written. Libraries wrap the system's answer in words of their own."""
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
+        return "the disk is full; free some space and resume"
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,8 @@ from ..settings import WORLD_STEPS, PretrainSettings
 from ..tokenizer import Tokenizer
 from .batches import Batches
 from .corpus import open_corpus, prepare_corpus
-from .loop import FitResult, choose_numerics, fit
+from .loop import FitResult, fit
+from .numerics import choose_numerics
 from .objectives import Batch, causal_language_model
 from .run_folder import RunFolder
 

@@ -1,0 +1,61 @@
+"""How the numbers are computed: precision, the path of attention, threads, and how much work a token is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..device import supports_bfloat16
+from ..settings import TrainingSettings
+from .optimizer import split_parameters
+
+MANUAL_ATTENTION_LENGTH = 512
+"""Longest row for which attention written as two matrix products beats the fused one on a processor in
+bf16."""
+
+
+def choose_numerics(settings: TrainingSettings, device: torch.device) -> dict[str, Any]:
+    """Decide, by what the device can do and never by timing, how the numbers are computed. A resumed run
+    keeps it."""
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if supports_bfloat16(device) else "fp32"
+    manual = device.type == "cpu" and precision == "bf16" and settings.max_seq_len <= MANUAL_ATTENTION_LENGTH
+    return {
+        "precision": precision,
+        "attention_path": "manual" if manual else "sdpa",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def use_numerics(
+    model: nn.Module, numerics: dict[str, Any], device: torch.device
+) -> Callable[[], AbstractContextManager[Any]]:
+    """Set thread count and attention path; gives the context in which the model is called."""
+    if torch.get_num_threads() != numerics["threads"]:
+        torch.set_num_threads(numerics["threads"])
+    choose_path = getattr(model, "set_attention_path", None)
+    if choose_path is not None:
+        choose_path(numerics["attention_path"])
+    if numerics["precision"] == "bf16":
+        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext
+
+
+def model_flops(model: nn.Module, row_length: int) -> float:
+    """Floating-point operations that training spends on one token: forward, and twice as much backward.
+
+    Each number of a matrix is multiplied and added once a token. Attention adds 2 x T x width a layer in the
+    forward pass, half of it behind the causal mask. The output layer counts, the embedding look-up does not.
+    """
+    config = getattr(model, "config", None)
+    if config is None:
+        return 0.0
+    matrices, _ = split_parameters(model)
+    multiplied = sum(matrix.numel() for matrix in matrices) + config.vocab_size * config.hidden_size
+    attention = config.num_hidden_layers * config.num_attention_heads * config.head_dim * row_length
+    return 6.0 * (multiplied + attention)

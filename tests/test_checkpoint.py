@@ -1,0 +1,289 @@
+"""Checkpoints: whole or not there, and complete enough to go on exactly."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import minimind.training.checkpoint as checkpoint_module
+import numpy as np
+import pytest
+import torch
+from minimind import MiniMind
+from minimind.cli import main
+from minimind.errors import UserError
+from minimind.training import Optimizer, load_checkpoint, pretrain, save_checkpoint
+from minimind.training.checkpoint import find_checkpoints
+from tiny_runs import arguments, tiny_settings
+from torch import nn
+
+
+def model_and_optimizer(seed: int = 0, width: int = 4) -> tuple[nn.Module, Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2))
+    return model, Optimizer(model, "muon", 0.1, 0.1)
+
+
+def take_step(model: nn.Module, optimizer: Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(5, 3)).square().mean().backward()
+    optimizer.step()
+
+
+def test_a_checkpoint_brings_back_weights_moments_and_random_generators(tmp_path):
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer)
+    save_checkpoint(tmp_path, model, optimizer, 1, tokens=15)
+    drawn = (random.random(), np.random.rand(), torch.rand(1).item())
+    take_step(model, optimizer)
+
+    other, other_optimizer = model_and_optimizer(seed=9)
+    state = load_checkpoint(tmp_path, other, other_optimizer)
+    assert (state["step"], state["tokens"]) == (1, 15)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == drawn
+    take_step(other, other_optimizer)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_no_checkpoint_gives_none(tmp_path):
+    assert load_checkpoint(tmp_path / "nothing", *model_and_optimizer()) is None
+
+
+def test_the_previous_checkpoint_is_kept_and_older_ones_go(tmp_path):
+    for step in (1, 2, 3, 3, 10):
+        save_checkpoint(tmp_path, *model_and_optimizer(), step)
+    assert [path.name for path in find_checkpoints(tmp_path)] == ["step-00000010", "step-00000003"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_folder_appears_only_when_all_files_are_on_the_disk(tmp_path, monkeypatch):
+    events = []
+    real_fsync, real_rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("fsync"), real_fsync(handle))[1])
+    monkeypatch.setattr(os, "rename", lambda *names: (events.append("rename"), real_rename(*names))[1])
+    save_checkpoint(tmp_path, *model_and_optimizer(), 1)
+    # Three files and their folder; then the rename; then the folder that holds the new name.
+    assert events == ["fsync"] * 4 + ["rename", "fsync"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "delete"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, name, damage):
+    model, optimizer = model_and_optimizer()
+    save_checkpoint(tmp_path, model, optimizer, 1)
+    take_step(model, optimizer)
+    path = save_checkpoint(tmp_path, model, optimizer, 2) / name
+    data = path.read_bytes()
+    if damage == "delete":
+        path.unlink()
+    else:
+        middle = len(data) // 2
+        path.write_bytes(
+            data[:middle] if damage == "cut" else data[:middle] + b"\xff\xfe" + data[middle + 2 :]
+        )
+    assert load_checkpoint(tmp_path, model, optimizer)["step"] == 1
+    said = capsys.readouterr().err
+    assert "step-00000002" in said
+    assert "falling back" in said
+    assert (tmp_path / "damaged-step-00000002").is_dir()  # Nothing is thrown away unasked.
+
+
+def test_when_all_are_damaged_it_says_so(tmp_path):
+    (save_checkpoint(tmp_path, *model_and_optimizer(), 1) / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="no checkpoint can be read"):
+        load_checkpoint(tmp_path, *model_and_optimizer())
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+    save_checkpoint(tmp_path, *model_and_optimizer(), 1)
+    with pytest.raises(UserError, match="another shape"):
+        load_checkpoint(tmp_path, *model_and_optimizer(width=5))
+
+
+def test_a_full_disk_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, *model_and_optimizer(), 1)
+
+    def full(*_args, **_names):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module.torch, "save", full)
+    with pytest.raises(UserError, match="disk is full.*earlier ones are kept"):
+        save_checkpoint(tmp_path, *model_and_optimizer(), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+# Whole runs: stopped in every way, and resumed.
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    """The run that all resumed ones must equal."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert pretrain(tiny_settings(folder, steps=40, accumulation_steps=2)).finished
+    return folder
+
+
+def run_settings(uninterrupted: Path, folder: Path):
+    return tiny_settings(
+        uninterrupted, output=str(folder), steps=40, accumulation_steps=2, checkpoint_seconds=0
+    )
+
+
+def assert_same_result(uninterrupted: Path, folder: Path) -> None:
+    assert (folder / "model.safetensors").read_bytes() == (
+        uninterrupted / "run" / "model.safetensors"
+    ).read_bytes()
+    lines = [[json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+             for path in (folder, uninterrupted / "run")]  # fmt: skip
+    steps = [[row["step"] for row in rows] for rows in lines]
+    assert steps[0] == steps[1]
+    for name in ("tokens", "validation_loss", "learning_rate", "gradient_norm"):
+        assert [row[name] for row in lines[0]] == [row[name] for row in lines[1]], name
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_killed_run_ends_with_the_same_weights(uninterrupted, tmp_path):
+    settings = run_settings(uninterrupted, tmp_path / "run")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "minimind", "pretrain", *arguments(settings)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    goal = random.randint(5, 30)
+    while process.poll() is None and not any(
+        int(path.name[5:]) >= goal for path in (tmp_path / "run" / "checkpoints").glob("step-*")
+    ):
+        time.sleep(0.001)
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors.decode()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert pretrain(replace(settings, resume=True)).finished
+    assert_same_result(uninterrupted, tmp_path / "run")
+
+
+class Killed(BaseException):
+    """Stands for a kill: no code of ours catches it, and what lies on the disk stays as it is."""
+
+
+def killed_at_call(function, number: int):
+    """The same function, but its call of this number never returns."""
+    calls = []
+
+    def call(*args, **names):
+        calls.append(1)
+        if len(calls) == number:
+            raise Killed
+        return function(*args, **names)
+
+    return call
+
+
+def test_a_kill_between_the_files_of_a_checkpoint_costs_one_checkpoint(uninterrupted, tmp_path, monkeypatch):
+    settings = run_settings(uninterrupted, tmp_path / "run")
+    monkeypatch.setattr(checkpoint_module.torch, "save", killed_at_call(torch.save, 7))
+    with pytest.raises(Killed):
+        pretrain(settings)
+    half = tmp_path / "run" / "checkpoints" / ".writing-00000007"
+    assert [path.name for path in half.iterdir()] == ["model.safetensors"]
+    assert pretrain(replace(settings, resume=True)).finished
+    assert_same_result(uninterrupted, tmp_path / "run")
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_with_the_same_weights(
+    uninterrupted, tmp_path, monkeypatch, capsys
+):
+    settings = run_settings(uninterrupted, tmp_path / "run")
+    monkeypatch.setattr(Optimizer, "step", killed_at_call(Optimizer.step, 10))
+    with pytest.raises(Killed):
+        pretrain(settings)
+    newest = find_checkpoints(tmp_path / "run" / "checkpoints")[0]
+    assert newest.name == "step-00000009"
+    (newest / "model.safetensors").write_bytes(b"damaged")
+    assert pretrain(replace(settings, resume=True)).finished
+    assert "step-00000009" in capsys.readouterr().err
+    assert_same_result(uninterrupted, tmp_path / "run")
+
+
+def test_a_kill_before_the_model_is_written_costs_nothing(uninterrupted, tmp_path, monkeypatch):
+    settings = run_settings(uninterrupted, tmp_path / "run")
+    monkeypatch.setattr(MiniMind, "save_pretrained", killed_at_call(MiniMind.save_pretrained, 1))
+    with pytest.raises(Killed):
+        pretrain(settings)
+    assert pretrain(replace(settings, resume=True)).finished
+    assert_same_result(uninterrupted, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_and_resume_goes_on(uninterrupted, tmp_path, monkeypatch, capsys, number):
+    folder = tmp_path / "run"
+    settings = run_settings(uninterrupted, folder)
+    real_step, steps = Optimizer.step, []
+
+    def step(self):
+        steps.append(1)
+        real_step(self)
+        if len(steps) == 9:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Optimizer, "step", step)
+    before = signal.getsignal(number)
+    assert main(["pretrain", *arguments(replace(settings, checkpoint_seconds=1000))]) == 128 + number
+    assert signal.getsignal(number) is before
+    assert [path.name for path in find_checkpoints(folder / "checkpoints")] == ["step-00000009"]
+    said = capsys.readouterr().out
+    assert f"--output {folder} --resume" in said
+    assert json.loads((folder / "run.json").read_text())["status"] == "unfinished"
+    assert main(["pretrain", "--output", str(folder), "--resume"]) == 0
+    assert len(steps) == 40
+    assert_same_result(uninterrupted, folder)
+
+
+def test_max_seconds_saves_and_leaves_with_zero(uninterrupted, tmp_path, capsys):
+    folder = tmp_path / "run"
+    settings = run_settings(uninterrupted, folder)
+    assert main(["pretrain", *arguments(settings), "--max-seconds", "0"]) == 0
+    assert find_checkpoints(folder / "checkpoints")[0].name == "step-00000001"
+    assert "go on with" in capsys.readouterr().out
+    assert main(["pretrain", "--output", str(folder), "--resume"]) == 0
+    assert_same_result(uninterrupted, folder)
+
+
+def test_resume_before_the_first_checkpoint_starts_over(uninterrupted, tmp_path):
+    settings = run_settings(uninterrupted, tmp_path / "run")
+    assert pretrain(replace(settings, resume=True)).finished
+    assert_same_result(uninterrupted, tmp_path / "run")
+
+
+def test_resume_with_other_settings_names_them(uninterrupted, tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    settings = replace(run_settings(uninterrupted, tmp_path / "run"), max_seconds=0)
+    pretrain(settings)
+    assert (
+        main(["pretrain", "--output", folder, "--resume", "--learning-rate", "0.5", "--batch_size", "2"]) == 2
+    )
+    said = capsys.readouterr().err
+    assert "learning_rate was None, now 0.5" in said
+    assert "batch_size was 4, now 2" in said
+    assert said.count("\n") == 1
+
+
+def test_threads_precision_and_attention_path_are_taken_over(uninterrupted, tmp_path):
+    settings = replace(run_settings(uninterrupted, tmp_path / "run"), max_seconds=0)
+    pretrain(settings)
+    checkpoint = find_checkpoints(tmp_path / "run" / "checkpoints")[0]
+    numerics = json.loads((checkpoint / "state.json").read_text())["numerics"]
+    assert numerics["threads"] == 1
+    torch.set_num_threads(2)
+    try:
+        assert pretrain(replace(settings, max_seconds=None, resume=True)).finished
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+    assert_same_result(uninterrupted, tmp_path / "run")

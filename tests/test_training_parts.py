@@ -1,0 +1,240 @@
+"""The parts of the loop, each alone: schedule, clipping, optimizer, batches, objective."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from minimind import MiniMind, ModelConfig
+from minimind.errors import UserError
+from minimind.settings import TrainingSettings
+from minimind.training import (
+    Batches,
+    Optimizer,
+    causal_language_model,
+    clip_gradients,
+    cosine_schedule,
+    fit,
+    wsd_schedule,
+)
+from minimind.training.optimizer import split_parameters
+from torch import nn
+
+
+def tiny_model(seed: int = 0, **changes) -> MiniMind:
+    torch.manual_seed(seed)
+    return MiniMind(ModelConfig(hidden_size=32, num_hidden_layers=1, vocab_size=20, **changes))
+
+
+def tiny_rows(count: int = 12, length: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
+    """Rows of which some are mostly padding, so that batches differ in how much they teach."""
+    draw = np.random.default_rng(seed)
+    documents = np.zeros((count, length), dtype=np.int64)
+    for row, filled in enumerate(draw.integers(3, length, count)):
+        documents[row, filled:] = -1
+    return {"input_ids": draw.integers(3, 20, (count, length)), "document_ids": documents}
+
+
+def test_cosine_schedule_follows_its_formula():
+    rates = [cosine_schedule(step, 110, 10, peak=2.0, floor=0.2) for step in range(120)]
+    assert rates[0] == pytest.approx(0.2)  # the first of ten warm-up steps
+    assert rates[9] == rates[10] == 2.0
+    assert rates[60] == pytest.approx(1.1)  # half way down
+    assert rates[35] == pytest.approx(0.2 + 1.8 * (1 + math.cos(math.pi / 4)) / 2)
+    assert rates[110:] == pytest.approx([0.2] * 10)
+
+
+def test_wsd_schedule_is_stable_between_warm_up_and_decay():
+    rates = [wsd_schedule(step, 100, 10, 40, peak=1.0, floor=0.1) for step in range(101)]
+    assert rates[10:61] == [1.0] * 51
+    assert rates[4] == pytest.approx(0.5)
+    assert rates[80] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert rates[100] == pytest.approx(0.1)
+
+
+def test_clipping_keeps_the_direction_and_gives_the_norm_before():
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(3))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
+    assert clip_gradients(parameters, 1.0).item() == pytest.approx(5.0)
+    assert parameters[0].grad.tolist() == pytest.approx([0.6, 0.0], abs=1e-5)
+    assert parameters[1].grad.tolist() == pytest.approx([0.8], abs=1e-5)
+    assert parameters[2].grad is None
+    assert clip_gradients(parameters, 10.0).item() == pytest.approx(1.0, abs=1e-5)
+    assert parameters[1].grad.tolist() == pytest.approx([0.8], abs=1e-5)  # short enough: left alone
+
+
+def test_clipping_agrees_with_torch():
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(5, 7), nn.Linear(5, 7)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 5)
+    for layer in (ours, theirs):
+        layer(x).square().sum().backward()
+    norm = clip_gradients(ours.parameters(), 0.3)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs.parameters(), 0.3))
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_matrices_and_tables_are_told_apart(tied):
+    model = tiny_model(tie_word_embeddings=tied)
+    matrices, others = split_parameters(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(matrix)].split(".")[-2] for matrix in matrices} == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip
+    assert len(matrices) + len(others) == len(list(model.parameters()))
+    assert any("embed_tokens" in names[id(table)] for table in others)
+    assert tied or any("lm_head" in names[id(table)] for table in others)
+
+
+def test_each_kind_of_parameter_gets_its_own_rate():
+    model = tiny_model()
+    optimizer = Optimizer(model, "muon", learning_rate=0.1, embedding_learning_rate=0.2)
+    optimizer.set_rate(0.5)
+    rates = {type(part).__name__: part.param_groups[0]["lr"] for part in optimizer.parts}
+    assert rates == {"Muon": pytest.approx(0.05), "AdamW": pytest.approx(0.1)}
+
+
+def test_batches_are_a_function_of_their_number():
+    rows = {"input_ids": np.arange(10)[:, None]}
+    batches = Batches(rows, batch_size=4, seed=3, epochs=2)
+    seen = [batch["input_ids"][:, 0].tolist() for step in range(6) for batch in batches.of_step(step)]
+    again = Batches(rows, batch_size=4, seed=3, epochs=2)
+    assert [next(again.of_step(step))["input_ids"][:, 0].tolist() for step in (4, 1)] == [seen[4], seen[1]]
+    assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2]
+    assert sorted(sum(seen[:3], [])) == sorted(sum(seen[3:], [])) == list(range(10))  # each row once an epoch
+    assert seen[:3] != seen[3:]  # in another order
+    other = Batches(rows, batch_size=4, seed=4)
+    assert next(other.of_step(0))["input_ids"][:, 0].tolist() != seen[0]
+
+
+def test_the_last_step_takes_what_is_left():
+    batches = Batches({"x": np.arange(10)}, batch_size=4, accumulation_steps=2, epochs=1)
+    assert batches.step_count == 2
+    assert [len(list(batches.of_step(step))) for step in range(3)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"batch_size": 4, "epochs": 0}, {"batch_size": 4, "accumulation_steps": 0}]
+)
+def test_batches_refuse_what_makes_no_step(wrong):
+    with pytest.raises(UserError, match="at least 1, got 0"):
+        Batches({"x": np.arange(10)}, **wrong)
+
+
+def gradients_of_one_step(batch_size: int, accumulation_steps: int) -> dict[str, torch.Tensor]:
+    model = tiny_model()
+    batches = Batches(tiny_rows(), batch_size, accumulation_steps=accumulation_steps)
+    settings = TrainingSettings(steps=1, precision="fp32", max_seq_len=16, clip_norm=1e9)
+    fit(model, batches, causal_language_model, settings)
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def test_accumulated_batches_equal_one_large_batch():
+    # The rows are padded by different amounts: a mean of the batches' means would weigh them wrongly.
+    large = gradients_of_one_step(12, 1)
+    for batch_size, accumulation_steps in ((2, 6), (5, 3)):
+        small = gradients_of_one_step(batch_size, accumulation_steps)
+        for name in large:
+            torch.testing.assert_close(small[name], large[name], rtol=0, atol=1e-6, msg=name)
+
+
+def test_the_loss_of_a_step_is_the_mean_over_all_labels():
+    model = tiny_model()
+    rows = tiny_rows()
+    whole = {name: torch.from_numpy(column) for name, column in rows.items()}
+    loss_sum, count = causal_language_model(model, whole)
+    settings = TrainingSettings(steps=1, precision="fp32", max_seq_len=16)
+    result = fit(model, Batches(rows, 5, accumulation_steps=3), causal_language_model, settings)
+    assert result.rows[-1]["loss"] == pytest.approx(loss_sum.item() / int(count), rel=1e-5)
+    assert result.rows[-1]["tokens"] == int(count)
+
+
+def test_padding_teaches_nothing():
+    model = tiny_model()
+    rows = {name: torch.from_numpy(column) for name, column in tiny_rows().items()}
+    before = causal_language_model(model, rows)
+    rows["input_ids"][rows["document_ids"] < 0] = 7
+    after = causal_language_model(model, rows)
+    torch.testing.assert_close(before, after)
+
+
+def test_measuring_and_sampling_do_not_change_what_is_learned():
+    def train(validate_every: int, look: bool) -> MiniMind:
+        model = tiny_model(dropout=0.2)
+        settings = TrainingSettings(
+            steps=6, precision="fp32", max_seq_len=16, validate_every=validate_every, learning_rate=0.01
+        )
+        draw = (lambda: {"noise": torch.rand(3).tolist()}) if look else None
+        fit(model, Batches(tiny_rows(), 4), causal_language_model, settings, validate=draw)
+        return model
+
+    torch.manual_seed(0)
+    plain = train(100, False)
+    torch.manual_seed(0)
+    watched = train(1, True)
+    for one, other in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_the_loop_learns(optimizer):
+    model = tiny_model()
+    rows = {"input_ids": np.tile(np.arange(3, 19), (8, 1)), "document_ids": np.zeros((8, 16), dtype=np.int64)}
+    settings = TrainingSettings(
+        steps=40, optimizer=optimizer, learning_rate=0.01, precision="fp32", max_seq_len=16
+    )
+    result = fit(model, Batches(rows, 4), causal_language_model, settings)
+    assert result.finished
+    assert result.rows[0]["loss"] > 2.5
+    assert result.rows[-1]["loss"] < 0.3
+
+
+def test_a_loss_that_is_no_number_stops_before_the_update():
+    model = tiny_model()
+    rows = tiny_rows()
+    rows["input_ids"][7, 0] = 19
+
+    def objective(model, batch):
+        loss_sum, count = causal_language_model(model, batch)
+        return loss_sum * (math.nan if bool((batch["input_ids"] == 19).any()) else 1.0), count
+
+    rows["input_ids"][np.arange(12) != 7] %= 19
+    settings = TrainingSettings(steps=3, precision="fp32", max_seq_len=16, learning_rate=0.01)
+    batches = Batches(rows, 4, epochs=1)
+    bad_step = next(step for step in range(3) if 7 in batches.rows_of(step))
+    with pytest.raises(
+        UserError, match=rf"step {bad_step + 1}: .*1 of the 4 rows of this batch: row with 19"
+    ):
+        fit(
+            model,
+            batches,
+            objective,
+            settings,
+            describe_rows=lambda batch: f"row with {batch['input_ids'][0, 0]}",
+        )
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_running_out_of_memory_says_what_to_lower():
+    def objective(model, batch):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    settings = TrainingSettings(steps=3, precision="fp32", batch_size=4)
+    with pytest.raises(UserError, match=r"out of memory at step 1; lower --batch-size \(now 4\)"):
+        fit(tiny_model(), Batches(tiny_rows(), 4), objective, settings)
+
+
+def test_a_batch_without_labels_changes_nothing():
+    model = tiny_model()
+    before = [parameter.clone() for parameter in model.parameters()]
+    rows = {"input_ids": np.full((4, 8), 5), "document_ids": np.full((4, 8), -1)}
+    fit(
+        model,
+        Batches(rows, 4),
+        causal_language_model,
+        TrainingSettings(steps=1, precision="fp32", max_seq_len=8),
+    )
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
