@@ -1,5 +1,6 @@
 """The readable BPE and the fast one: the same merges, the same ids, and every text comes back."""
 
+import itertools
 import random
 import string
 import tracemalloc
@@ -12,6 +13,7 @@ from minimind.errors import UserError
 from minimind.tokenizer import BPE, SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
 from minimind.tokenizer.bpe import byte_order
 from minimind.tokenizer.splitting import Splitter
+from minimind.tokenizer.texts import documents_of
 
 CORPUS = (
     "The old fox hid 12 apples under the bridge. It's late, isn't it? We'll see!\n\n"
@@ -166,12 +168,22 @@ def test_a_vocabulary_without_a_byte_is_refused(readable):
         BPE(vocab, readable.merges)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.lists(st.text(alphabet="ab1' \n\r\t.!<x>é日s", max_size=6), max_size=8))
-def test_streamed_pieces_are_those_of_the_whole_text(chunks):
-    for special_tokens in ([], ["<x>", "<x><x>", "ab"]):
-        splitter = Splitter(special_tokens=special_tokens)
-        assert list(splitter.stream(chunks)) == splitter.split("".join(chunks))
+@pytest.mark.parametrize(
+    ("alphabet", "length", "special_tokens"),
+    [
+        ("a !\n", 6, []),
+        ("a' \r1", 5, []),
+        ("'lLſ ", 5, []),
+        ("<x>", 7, ["<x>", "<x><x>"]),
+        ("ab ", 6, ["ab"]),
+    ],
+)
+def test_pieces_of_a_text_that_comes_letter_by_letter_are_those_of_the_whole(
+    alphabet, length, special_tokens
+):
+    splitter = Splitter(special_tokens=special_tokens)
+    for letters in itertools.product(alphabet, repeat=length):  # every text there is
+        assert list(splitter.stream(letters)) == splitter.split("".join(letters)), letters
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -209,6 +221,15 @@ def test_training_reads_files_as_it_reads_their_text(tmp_path, monkeypatch):
     for source in (path, [path], str(path), [str(path)]):
         assert BPE.train(source, 300, SPECIAL_TOKENS).merges == readable.merges
         assert train_tokenizer(source, 300).to_bpe().merges == readable.merges
+
+
+def test_no_piece_of_a_file_lies_across_two_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("minimind.tokenizer.texts.BLOCK", 4)
+    text = "one\n two\r\n\r\n\n three \n \n four!\n\nfive\rsix\n\tseven"
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    blocks = [block for document in documents_of(tmp_path / "text.txt") for block in document]
+    assert len(blocks) == 3
+    assert [piece for block in blocks for piece in Splitter().split(block)] == Splitter().split(text)
 
 
 def test_lone_surrogates_get_one_clear_line(fast, readable):

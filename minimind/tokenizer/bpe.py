@@ -228,8 +228,7 @@ def learn_merges(
         best = max(pair_counts, key=lambda pair: (pair_counts[pair], -pair[0], -pair[1]))
         left, right = vocab[best[0]], vocab[best[1]]
         merges.append((left, right))
-        # Two merges can make the same bytes ("a" + "bc" and "ab" + "c"): they share one id.
-        new = ids.setdefault(left + right, len(vocab))
+        new = len(vocab)
         vocab[new] = left + right
         for index in words_with.pop(best):
             for pair in pairwise(words[index]):
