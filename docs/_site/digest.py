@@ -12,6 +12,7 @@ from pathlib import Path
 from .state import PACKAGE, ROOT
 
 NAME = PACKAGE.name
+DATA = {".toml", ".html", ".json"}
 VERSIONS = ("torch", "numpy", "matplotlib", "tokenizers", "safetensors")
 
 
@@ -88,6 +89,9 @@ def _digest_modules(start: frozenset[str]) -> str:
         path = _module_file(module)
         assert path is not None
         total.update(module.encode() + b"\0" + path.read_bytes())
+        # A module reads the data files that lie beside it.
+        for data in sorted(file for file in path.parent.iterdir() if file.suffix in DATA):
+            total.update(data.name.encode() + b"\0" + data.read_bytes())
     return total.hexdigest()
 
 

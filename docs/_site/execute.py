@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import html
 import json
@@ -22,12 +23,11 @@ from . import digest, models
 from .fences import Fence, find_fences, origins
 from .figures import place_svg
 from .session import ORIGINS, Session, explain
-from .state import CACHE, BlockError, build
+from .state import CACHE, KEEP_DAYS, BlockError, build
 
 OPTIONS = {"title", "hl_lines", "linenums", "alt", "caption", "args", "expect", "fold", "measured"}
 SOURCES = {"none", "above", "below", "fold", "tabbed-left", "tabbed-right"}
 STORE = CACHE / "blocks"
-KEEP_DAYS = 30
 
 
 class Blocks:
@@ -55,6 +55,7 @@ def begin_page(source: str) -> None:
     Blocks.fences = [fence for fence in find_fences(source) if fence.executes]
     Blocks.sessions, Blocks.ran = {}, 0
     ORIGINS.clear()
+    models.clear_work_folder()
 
 
 def end_page() -> None:
@@ -135,6 +136,12 @@ def run_block(
     state: Session, code: str, where: str, argv: list[str], expect: str = ""
 ) -> tuple[list[list[str]], list[str]]:
     """What a block prints and draws, and its claims; from the cache if nothing it rests on has changed."""
+    try:
+        ast.parse(code)
+    except SyntaxError as error:
+        raise BlockError(
+            f"SyntaxError in line {error.lineno} of the block: {error.msg}: {error.text}"
+        ) from error
     state.code += "\n" + code
     key = _key(state, [code, argv, expect])
     state.chain = key

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from pygments.lexers import get_lexer_by_name
 
 from . import digest, models
 from .figures import clean_svg, place_svg
-from .state import CACHE, PACKAGE, build
+from .state import CACHE, KEEP_DAYS, PACKAGE, build
 
 KERNEL = """\
 c = get_config()  # noqa: F821
@@ -38,6 +40,10 @@ def prepare(config: Any) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if "mkdocs-jupyter" in config.plugins:
         key = digest.digest_files([Path(__file__)])[:12] + digest.digest_package()[:12]
+        old = time.time() - KEEP_DAYS * 86400
+        for folder in (CACHE / "labs").glob("*"):
+            if folder.stat().st_mtime < old:
+                shutil.rmtree(folder)
         key += models.model_digest()[:12] if models.RUN.is_dir() else ""
         config.plugins["mkdocs-jupyter"].config["cache_dir"] = str(CACHE / "labs" / key)
 
@@ -71,7 +77,8 @@ def run_in_folder(page: Any) -> None:
 
     def moved(config: Any, files: Any) -> None:
         before = os.getcwd()
-        os.chdir(models.lab_folder())
+        models.clear_work_folder()
+        os.chdir(models.work_folder())
         try:
             render(config, files)
         finally:

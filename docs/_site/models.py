@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -17,11 +18,11 @@ from pathlib import Path
 from mkdocs.exceptions import PluginError
 
 from . import digest
-from .state import CACHE, ROOT, RUN_FOLDER, log
+from .state import CACHE, ROOT, WORK, log
 
 MODULE = "minimind.training.pretrain"
 SETTINGS: list[str] = []  # flags beyond the defaults: none, so the pages show what the reader's own run gives
-RUN = RUN_FOLDER / "runs" / "pretrain"
+RUN = CACHE / "model" / "pretrain"
 MARK = CACHE / "pretrain.key"
 THREADS = os.environ.get("OMP_NUM_THREADS")  # as the user set it, before this build limits its own
 
@@ -77,6 +78,7 @@ def _train(key: str) -> None:
             )
         MARK.unlink(missing_ok=True)
         shutil.rmtree(RUN, ignore_errors=True)
+        shutil.rmtree(WORK, ignore_errors=True)  # its copy is of the old model
         RUN.parent.mkdir(parents=True, exist_ok=True)
         output.replace(RUN)
         MARK.write_text(key, encoding="utf-8")
@@ -105,7 +107,21 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def lab_folder() -> Path:
-    """The private folder, made if need be."""
-    RUN_FOLDER.mkdir(parents=True, exist_ok=True)
-    return RUN_FOLDER
+def work_folder() -> Path:
+    """The private folder of this build, with the model in it. Two builds at once have one each."""
+    if not WORK.is_dir():
+        WORK.mkdir(parents=True)
+        atexit.register(shutil.rmtree, WORK, ignore_errors=True)
+    model = WORK / "runs" / "pretrain"
+    if RUN.is_dir() and not model.is_dir():
+        shutil.copytree(RUN, model)
+    return WORK
+
+
+def clear_work_folder() -> None:
+    """Take away what a page wrote, so that the next one finds what a reader of it alone would find."""
+    if not WORK.is_dir():
+        return
+    for path in [*WORK.iterdir(), *WORK.glob("runs/*")]:
+        if path.name not in ("runs", "pretrain"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -14,8 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import models
 from .figures import figure_to_svg
-from .state import ROOT, RUN_FOLDER, BlockError
+from .state import ROOT, BlockError
 
 Piece = tuple[str, str]  # ("text", output) or ("svg", figure)
 ORIGINS: dict[
@@ -92,10 +93,10 @@ class Session:
 
         if self.rc is None:
             seed_everything()
-        RUN_FOLDER.mkdir(parents=True, exist_ok=True)
+        folder = models.work_folder()
         saved = sys.modules["__main__"], sys.argv, plt.show, os.getcwd()
         sys.modules["__main__"], sys.argv, plt.show = self.module, argv, show
-        os.chdir(RUN_FOLDER)
+        os.chdir(folder)
         try:
             with mpl.rc_context(self.rc or plots.STYLE), contextlib.redirect_stdout(Output()):
                 with warnings.catch_warnings():

@@ -13,8 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "minimind"
 CACHE = Path(os.environ.get("MINIMIND_SITE_CACHE", ROOT / ".cache" / "site"))
 """Everything that a build keeps for the next one; safe to delete."""
-RUN_FOLDER = CACHE / "run"
-"""The working directory of every block and lab; `runs/pretrain` in it is the site's model."""
+WORK = CACHE / "work" / str(os.getpid())
+"""The working directory of this build's blocks and labs; `runs/pretrain` in it is the site's model."""
+
+KEEP_DAYS = 30
+"""How long an entry of the cache outlives its last use, so that undoing an edit is free."""
 
 log = logging.getLogger("mkdocs.plugins.minimind")
 

@@ -26,6 +26,11 @@ options:
   - wrong: that
     note: No.
 why: Because."""
+PREDICTION = """id: p
+kind: predict
+question: Which way?
+options: [{option: up, note: No.}, {option: down, note: Yes.}]
+why: Because."""
 PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
 
 # name -> (page below a two-line head, the line that must be named, words that must be in the message)
@@ -61,10 +66,7 @@ MISTAKES = {
         "prints '3'",
     ),
     "prediction-without-end": (
-        yaml_block(
-            "quiz",
-            "id: p\nkind: predict\nquestion: q\nwhy: w\noptions:\n- {option: a, note: n}\n- {option: b, note: n}",
-        ),
+        yaml_block("quiz", PREDICTION),
         0,
         "predict end",
     ),

@@ -134,7 +134,8 @@ def widgets(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untype
     mini = MiniSite(folder / "w")
     mini.write("index.md", "# Home\n\n<!-- cards -->\n\n<!-- path: quick -->\n")
     mini.write("widgets.md", f"# Widgets\n\n{QUIZ}\n{PREDICT}")
-    mini.write("others.md", f"# Others\n\n{OTHERS}")
+    mini.write("notes/glossary.md", "# Glossary\n\nStream\n:   What is *carried* along.\n")
+    mini.write("others.md", f"# Others\n\nStreams and the stream and `stream`.\n\n{OTHERS}")
     server = serve(mini.site)
     url = f"http://127.0.0.1:{server.server_port}/"
     result = mini.build("--strict", paths=folder / "paths.yml", url=url)
@@ -239,6 +240,14 @@ def test_progress_survives_instant_navigation_and_reload(page) -> None:  # type:
     assert page.locator("mm-frames output").inner_text() == "one"
     page.reload()
     assert page.locator("[data-done]").is_checked()
+
+
+def test_a_term_explains_itself_to_the_keyboard(page) -> None:  # type: ignore[no-untyped-def]
+    page.goto("others/")
+    terms = page.locator(".md-content abbr")
+    assert terms.all_inner_texts() == ["Streams"], "once a section, and not in code"
+    terms.first.focus()
+    page.locator(".md-tooltip2--active, .md-tooltip--active").get_by_text("What is carried along.").wait_for()
 
 
 def test_paths_lead_to_pages_of_the_site(base: str, site: Path) -> None:
