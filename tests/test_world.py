@@ -138,18 +138,9 @@ def follow_story(text):
                 state[thing] = f"{giving[1]} had"
             elif re.search(rf"(?:borrowed|took|found|fetched) the {thing} ", sentence):
                 state[thing] = f"{subject} had"
-    owners = set(state.values())
-    if len(owners) == 1 and owners.pop().endswith(" had"):
-        expected = f"{next(iter(state.values()))} " + " and ".join(
-            f"the {described[thing]}" for thing in state
-        )
-    else:
-        expected = ", and ".join(
-            f"{where} the {described[thing]}"
-            if where.endswith(" had")
-            else f"the {described[thing]} was {where}"
-            for thing, where in state.items()
-        )
+    thing, where = next(iter(state.items()))
+    known = described[thing]
+    expected = f"{where} the {known}" if where.endswith(" had") else f"the {known} was {where}"
     return expected, ending
 
 

@@ -46,16 +46,11 @@ class Scene:
     """Person -> the last feeling that was told."""
 
     def ending(self) -> str:
-        """Say who has each thing, or where it lies; nothing in this sentence is left to chance."""
-        one, two = self.described
-        if self.owner.get(one) is not None and self.owner.get(one) == self.owner.get(two):
-            return f"{self.owner[one]} had the {self.described[one]} and the {self.described[two]}."
-        return f"{self._state(one)}, and {self._state(two)}."
-
-    def _state(self, thing: str) -> str:
+        """Say what became of the first thing; nothing in this sentence is left to chance."""
+        thing = next(iter(self.described))
         if thing in self.owner:
-            return f"{self.owner[thing]} had the {self.described[thing]}"
-        return f"the {self.described[thing]} was {self.hidden[thing]}"
+            return f"{self.owner[thing]} had the {self.described[thing]}."
+        return f"the {self.described[thing]} was {self.hidden[thing]}."
 
 
 def write_story(writer: Writer | Reader) -> None:

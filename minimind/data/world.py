@@ -206,24 +206,24 @@ class World:
 
 
 def write_sums(writer: Writer | Reader) -> None:
-    """Write five sums, plain or told: ` 12 + 7 = 19.` or ` Ada had 12 pins, lost 7 and now has 5 pins.`"""
+    """Write five sums, plain or told: ` 12 + 7 = 19.` or ` Ada had 12 pins, lost 7 and now has 5.`"""
     for _ in range(5):
         opener = writer.pick_weighted(SUM_OPENERS)
         if opener[1].isdigit():
-            a, things = int(opener), ""
+            a = int(opener)
             plus, minus, end = " + ", " - ", (" = ", " = ")
         else:
             a = int(writer.pick(NUMBERS))
             writer.write(" ")
-            things = " " + writer.pick(PLURALS)
+            writer.pick(PLURALS)
             plus, minus, end = ", got ", ", lost ", (" more and now has ", " and now has ")
         sign = writer.pick((plus, minus) if MINUS[a] else (plus,))
         if sign == plus:
             b = int(writer.pick(PLUS[a]))
-            writer.write(f"{end[0]}{a + b}{things}.")
+            writer.write(f"{end[0]}{a + b}.")
         else:
             b = int(writer.pick(MINUS[a]))
-            writer.write(f"{end[1]}{a - b}{things}.")
+            writer.write(f"{end[1]}{a - b}.")
 
 
 def write_games(writer: Writer | Reader) -> None:
