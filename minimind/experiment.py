@@ -7,7 +7,6 @@ its own code does not show.
 
 import argparse
 import random
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,12 +99,8 @@ def show(name: str) -> None:
         path = _save_folder / f"{name}.svg"
         plt.savefig(path, metadata={"Date": None})
         print(f"figure: {path}")
+    elif plt.get_backend().lower() == "agg" and plt.show.__module__ == plt.__name__:
+        print(f"figure {name}: no display here; --save FOLDER writes it to a file")
     else:
-        try:
-            with warnings.catch_warnings():
-                # Matplotlib warns where there is no display, and shows nothing.
-                warnings.filterwarnings("error", message="FigureCanvas.* is non-interactive")
-                plt.show()
-        except UserWarning:
-            print(f"figure {name}: no display here; --save FOLDER writes it to a file")
+        plt.show()  # a window; in a notebook and on a page its own function stands there
     plt.close("all")
