@@ -11,17 +11,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import minimind.training.checkpoint as checkpoint_module
 import numpy as np
 import pytest
 import torch
+from tiny_runs import arguments, tiny_settings
+from torch import nn
+
+import minimind.training.checkpoint as checkpoint_module
 from minimind import MiniMind
 from minimind.cli import main
 from minimind.errors import UserError
 from minimind.training import Optimizer, load_checkpoint, pretrain, save_checkpoint
 from minimind.training.checkpoint import find_checkpoints
-from tiny_runs import arguments, tiny_settings
-from torch import nn
 
 
 def model_and_optimizer(seed: int = 0, width: int = 4) -> tuple[nn.Module, Optimizer]:
@@ -114,7 +115,7 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint_module.torch, "save", full)
-    with pytest.raises(UserError, match="disk is full.*earlier ones are kept"):
+    with pytest.raises(UserError, match=r"disk is full.*earlier ones are kept"):
         save_checkpoint(tmp_path, *model_and_optimizer(), 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 

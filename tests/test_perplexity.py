@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+
 from minimind import MiniMind, ModelConfig
 from minimind.data import World
 from minimind.errors import UserError

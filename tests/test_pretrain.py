@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_runs import arguments, tiny_settings, write_texts
+
 from minimind import load
 from minimind.cli import main
 from minimind.data import TokenStore, read_records
 from minimind.training import pretrain
-from tiny_runs import arguments, tiny_settings, write_texts
 
 
 @pytest.fixture(scope="module")
@@ -19,20 +20,9 @@ def world_run(tmp_path_factory):
     """A short run on the embedded world."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("world") / "run"
-    status = main(
-        [
-            "pretrain",
-            "--output",
-            str(folder),
-            "--steps",
-            "12",
-            "--hidden-size",
-            "32",
-            "--num-hidden-layers",
-            "1",
-        ]
-        + ["--max-seq-len", "64", "--vocab-size", "400", "--validation_documents", "20", "--tensorboard"]
-    )
+    small = "--steps 12 --hidden-size 32 --num-hidden-layers 1 --max-seq-len 64 --vocab-size 400"
+    others = "--validation_documents 20 --tensorboard"
+    status = main(["pretrain", "--output", str(folder), *small.split(), *others.split()])
     assert status == 0
     return folder
 

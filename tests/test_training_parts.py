@@ -1,10 +1,13 @@
 """The parts of the loop, each alone: schedule, clipping, optimizer, batches, objective."""
 
 import math
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from minimind import MiniMind, ModelConfig
 from minimind.errors import UserError
 from minimind.settings import TrainingSettings
@@ -18,7 +21,6 @@ from minimind.training import (
     wsd_schedule,
 )
 from minimind.training.optimizer import split_parameters
-from torch import nn
 
 
 def tiny_model(seed: int = 0, **changes) -> MiniMind:
@@ -103,7 +105,7 @@ def test_batches_are_a_function_of_their_number():
     again = Batches(rows, batch_size=4, seed=3, epochs=2)
     assert [next(again.of_step(step))["input_ids"][:, 0].tolist() for step in (4, 1)] == [seen[4], seen[1]]
     assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2]
-    assert sorted(sum(seen[:3], [])) == sorted(sum(seen[3:], [])) == list(range(10))  # each row once an epoch
+    assert sorted(chain(*seen[:3])) == sorted(chain(*seen[3:])) == list(range(10))  # each row once an epoch
     assert seen[:3] != seen[3:]  # in another order
     other = Batches(rows, batch_size=4, seed=4)
     assert next(other.of_step(0))["input_ids"][:, 0].tolist() != seen[0]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .cache import KVCache
 from .sampling import choose, penalize_repetition
 
@@ -150,6 +151,6 @@ def _check(
     ]
     for name, value, low, high in settings:
         if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} must be between {low} and {high}, got {value}")
+            raise UserError(f"{name} must be between {low} and {high}, got {value}")
     if repetition_penalty <= 0:
-        raise ValueError(f"repetition_penalty must be above 0, got {repetition_penalty}")
+        raise UserError(f"repetition_penalty must be above 0, got {repetition_penalty}")

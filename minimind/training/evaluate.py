@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data import World, read_records
 from ..device import choose_device
+from ..errors import UserError
 from ..metrics import HeldOut, held_out, perplexity
 from ..model import load
 from ..settings import EvaluateSettings
@@ -24,6 +25,8 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         UserError: if the run or the data cannot be read.
     """
+    if settings.documents < 1:
+        raise UserError(f"documents must be at least 1, got {settings.documents}")
     folder = find_run(settings.run)
     model, tokenizer = load(folder)
     model.to(choose_device(settings.device))

@@ -80,9 +80,10 @@ def fit(
         UserError: if the loss or a gradient stops being a number, or memory runs out. The weights and the
             last checkpoint are then those of the last good step.
     """
+    check_training(settings)
     total = settings.steps if settings.steps is not None else batches.step_count
-    if total is None or total < 1:
-        raise UserError(f"steps must be at least 1, got {total}")
+    if total is None:
+        raise UserError("these batches have no end; set --steps")
     device = next(model.parameters()).device
     rate = settings.learning_rate or default_learning_rate(model)
     embedding_rate = settings.embedding_learning_rate or rate * (5 / 3 if settings.optimizer == "muon" else 1)
@@ -192,6 +193,25 @@ def add_gradients(
         loss_sum += batch_loss.detach()
         labels += batch_labels
     return float(loss_sum), int(labels)
+
+
+def check_training(settings: TrainingSettings) -> None:
+    """Refuse numbers that no training can use.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    for name, smallest in (("steps", 1), ("max_seq_len", 2), ("validate_every", 1), ("sample_tokens", 0)):
+        value = getattr(settings, name)
+        if value is not None and value < smallest:
+            raise UserError(f"{name} must be at least {smallest}, got {value}")
+    for name in ("learning_rate", "embedding_learning_rate", "clip_norm"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{name} must be above 0, got {value}")
+    for name in ("warmup", "decay", "floor", "weight_decay"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise UserError(f"{name} must be between 0 and 1, got {getattr(settings, name)}")
 
 
 def rate_share(settings: TrainingSettings, step: int, total: int) -> float:

@@ -20,7 +20,7 @@ from ..settings import WORLD_STEPS, PretrainSettings
 from ..tokenizer import Tokenizer
 from .batches import Batches
 from .corpus import open_corpus, prepare_corpus
-from .loop import FitResult, fit
+from .loop import FitResult, check_training, fit
 from .numerics import choose_numerics
 from .objectives import Batch, causal_language_model
 from .run_folder import RunFolder
@@ -90,10 +90,9 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
 
 def check(settings: PretrainSettings) -> None:
     """Refuse what cannot work, before anything is read."""
-    if settings.max_seq_len < 2:
-        raise UserError(f"max_seq_len must be at least 2, got {settings.max_seq_len}")
-    if settings.steps is not None and settings.steps < 1:
-        raise UserError(f"steps must be at least 1, got {settings.steps}")
+    check_training(settings)
+    if settings.validation_documents < 1:
+        raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
     if settings.data_path is None and settings.epochs != 1:
         raise UserError("the embedded world has no end, so it has no epochs; set its length with --steps")
     if settings.tokenizer is not None and settings.vocab_size is not None:

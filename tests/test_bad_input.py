@@ -1,0 +1,270 @@
+"""Mistakes of the user: one line that says what to do, exit status 2, nothing lost, no traceback."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import arguments, tiny_settings, write_texts
+
+from minimind.cli import main
+from minimind.training import pretrain
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    pretrain(tiny_settings(folder))
+    return folder / "run"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path / "good.jsonl")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    (tmp_path / "broken.jsonl").write_text('{"text": "fine"}\n{"text": "cut o\n')
+    (tmp_path / "field.jsonl").write_text('{"txt": "wrong field"}\n')
+    (tmp_path / "number.jsonl").write_text('{"text": 7}\n')
+    (tmp_path / "one.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "a_file").write_text("not a folder")
+    (tmp_path / "tokenizer_half").mkdir()
+    (tmp_path / "tokenizer_half" / "tokenizer.json").write_text("{")
+    (tmp_path / "run_half").mkdir()
+    (tmp_path / "run_half" / "config.json").write_text("{}")
+    (tmp_path / "run_cut").mkdir()
+    (tmp_path / "run_cut" / "run.json").write_text('{"status": "unf')
+    return tmp_path
+
+
+def fails(capsys, words: str, *given: str) -> str:
+    """The command leaves with 2 and one line that has these words."""
+    capsys.readouterr()
+    status = main(list(given))
+    said = capsys.readouterr()
+    assert status == 2, said.out
+    assert said.err.count("\n") == 1, said.err
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err + said.out
+    assert words in said.err
+    return said.err
+
+
+BAD_DATA = [
+    ("missing.jsonl", "missing.jsonl: no such file"),
+    ("missing*.jsonl", "no file matches"),
+    ("empty.jsonl", "empty.jsonl: the file is empty"),
+    ("blank.jsonl", "no rows"),
+    ("broken.jsonl", "broken.jsonl:2: broken JSON"),
+    ("field.jsonl", "field.jsonl:1: the field 'text' is missing; found 'txt'"),
+    ("number.jsonl", "number.jsonl:1: 'text' must be a string"),
+    ("a_file", "a_file"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), BAD_DATA)
+def test_bad_data(here, capsys, finished_run, name, words):
+    fails(capsys, words, "pretrain", "--data-path", name, "--output", "out")
+    assert not (here / "out" / "run.json").exists()
+    fails(capsys, words, "tokenizer", "train", "--data-path", name, "--output", "out")
+    fails(capsys, words, "evaluate", str(finished_run), "--data-path", name)
+
+
+def test_a_text_of_one_token(here, capsys, finished_run):
+    fails(capsys, "at least two", "pretrain", "--data-path", "one.jsonl")
+    fails(capsys, "larger than the data allows", "tokenizer", "train", "--data-path", "one.jsonl")
+    assert main(["evaluate", str(finished_run), "--data-path", "one.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == 2  # the letter and the end
+    assert main(["generate", str(finished_run), "--prompt", "a", "--max-new-tokens", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--vocab-size", "9000"], "vocab_size 9000 is larger than the data allows"),
+        (["--vocab-size", "100"], "vocab_size must be at least 259"),
+        (["--hidden-size", "40", "--num-attention-heads", "8"], "head_dim must be even for RoPE, got 5"),
+        (["--head-dim", "7"], "head_dim must be even"),
+        (
+            ["--hidden-size", "100", "--num-attention-heads", "3"],
+            "num_attention_heads must divide hidden_size",
+        ),
+        (["--num-attention-heads", "4", "--num-key-value-heads", "3"], "num_key_value_heads must divide"),
+        (["--preset", "huge"], "no preset named 'huge'"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--batch-size", "0"], "batch_size must be at least 1"),
+        (["--batch-size", "-3"], "batch_size must be at least 1"),
+        (["--accumulation-steps", "0"], "accumulation_steps must be at least 1"),
+        (["--max-seq-len", "1"], "max_seq_len must be at least 2"),
+        (["--dropout", "1.5"], "dropout must be"),
+        (["--num-hidden-layers", "0"], "num_hidden_layers must be at least 1"),
+        (["--learning-rate", "-1"], "learning_rate must be above 0"),
+        (["--clip-norm", "0"], "clip_norm must be above 0"),
+        (["--warmup", "2"], "warmup must be between 0 and 1"),
+        (["--validation-share", "1"], "validation_share must be above 0 and below 1"),
+        (["--device", "abacus"], "no device named 'abacus'"),
+        (["--tokenizer", "missing"], "missing"),
+        (["--tokenizer", "tokenizer_half"], "tokenizer_half"),
+        (["--resume", "--overwrite"], "give one of them"),
+        (["--output", "a_file"], "a file stands where"),
+        (["--output", "a_file/run"], "a_file"),
+        (["--output", "run_half"], "holds config.json but no run.json"),
+        (["--output", "run_cut"], "run.json: damaged"),
+        (["--output", "run_cut", "--resume"], "run.json: damaged"),
+    ],
+)
+def test_bad_settings_of_pretraining(here, capsys, given, words):
+    base = ["--hidden-size", "32"] if not {"--preset", "--hidden-size"} & set(given) else []
+    small = ["--num-hidden-layers", "1"] if "--num-hidden-layers" not in given else []
+    before = sorted(path.name for path in here.iterdir())
+    fails(capsys, words, "pretrain", "--data-path", "good.jsonl", *base, *small, *given)
+    left = {path.name for path in here.iterdir()} - set(before)
+    assert left <= {"runs"}
+    assert not (here / "runs" / "pretrain" / "run.json").exists()
+
+
+def test_epochs_of_an_endless_world(here, capsys):
+    fails(capsys, "no epochs", "pretrain", "--epochs", "2")
+
+
+@pytest.mark.parametrize("verb", ["generate", "evaluate"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing", "no such run"),
+        ("run_half", "config.json"),
+        ("run_cut", "config.json: not found"),
+        ("a_file", "no such"),
+    ],
+)
+def test_bad_run_folders(here, capsys, verb, name, words):
+    fails(capsys, words, verb, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json"]
+)
+@pytest.mark.parametrize("damage", ["missing", "half"])
+def test_a_run_folder_that_is_half_written(here, capsys, finished_run, name, damage):
+    shutil.copytree(finished_run, "run")
+    path = here / "run" / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    fails(capsys, name, "generate", "run")
+
+
+def test_weights_of_another_shape(here, capsys, finished_run):
+    shutil.copytree(finished_run, "run")
+    config = json.loads((here / "run" / "config.json").read_text())
+    (here / "run" / "config.json").write_text(json.dumps({**config, "vocab_size": 301}))
+    fails(capsys, "shape", "generate", "run")
+
+
+def test_a_checkpoint_of_another_shape(here, capsys):
+    settings = tiny_settings(here, max_seconds=0)
+    pretrain(settings)
+    run = json.loads((here / "run" / "run.json").read_text())
+    run["settings"]["hidden_size"] = 64
+    (here / "run" / "run.json").write_text(json.dumps(run))
+    fails(capsys, "another shape", "pretrain", "--output", "run", "--resume")
+
+
+def test_an_unfinished_run_is_not_written_over(here, capsys):
+    settings = tiny_settings(here, max_seconds=0)
+    pretrain(settings)
+    fails(capsys, "holds an unfinished run; --resume", "pretrain", *arguments(settings))
+
+
+def test_stored_data_that_were_damaged(here, capsys):
+    pretrain(tiny_settings(here, max_seconds=0))
+    (here / "run" / "data" / "train" / "tokens.bin").write_bytes(b"\0")
+    fails(capsys, "tokens.bin", "pretrain", "--output", "run", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--temperature", "-1"], "temperature"),
+        (["--top-p", "2"], "top_p"),
+        (["--repetition-penalty", "0"], "repetition_penalty"),
+        (["--max-new-tokens", "-1"], "max_new_tokens"),
+    ],
+)
+def test_bad_settings_of_generation(here, capsys, finished_run, given, words):
+    fails(capsys, words, "generate", str(finished_run), *given)
+
+
+def test_other_commands(here, capsys, finished_run):
+    fails(capsys, "documents must be at least 1", "data", "world", "--documents", "0")
+    fails(capsys, "documents must be at least 1", "evaluate", str(finished_run), "--documents", "0")
+    fails(capsys, "a_file", "data", "world", "--output", "a_file", "--documents", "3")
+    fails(
+        capsys,
+        "a_file",
+        "tokenizer",
+        "train",
+        "--data-path",
+        "good.jsonl",
+        "--vocab-size",
+        "270",
+        "--output",
+        "a_file",
+    )
+    fails(capsys, "no module 'nothing'", "run", "nothing")
+
+
+def test_a_full_disk_while_data_are_written(here, capsys, monkeypatch):
+    real_open = open
+
+    def full(path, *args, **names):
+        if str(path).endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real_open(path, *args, **names)
+
+    monkeypatch.setattr("builtins.open", full)
+    fails(capsys, "the disk is full", "data", "world", "--documents", "3")
+    assert not list(here.glob("dataset/*"))
+
+
+def test_a_full_disk_while_training(here):
+    """A real limit: no file may grow beyond what the data need, so the checkpoint does not fit."""
+    resource = pytest.importorskip("resource")
+    settings = tiny_settings(here, hidden_size=64)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "minimind", "pretrain", *arguments(settings)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=limit,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert "the checkpoint cannot be written" in ran.stderr
+    assert not list((here / "run" / "checkpoints").iterdir())
+    assert main(["pretrain", "--output", str(here / "run"), "--resume"]) == 0
+
+
+def test_no_room_for_output_at_all(finished_run):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "minimind", "evaluate", str(finished_run), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
