@@ -4,12 +4,12 @@ Padding is wasted work. Packing fills a row with whole documents instead, and sa
 which document, so that attention and positions can respect the borders.
 
 Papers: Krell et al., "Efficient Sequence Packing without Cross-contamination" (2021); Ding et al., "Fewer
-Truncations Improve Language Modeling" (2024), which fits documents best-first as here.
+Truncations Improve Language Modeling" (2024); both choose what fits a row best, as here.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -79,7 +79,7 @@ def pack_rows(
     """Choose which documents share a row, one row after the other.
 
     Each row starts with the document that has waited longest, so none waits for ever. Then comes, again and
-    again, the longest waiting document that still fits.
+    again, whatever fills the rest of the row best: one waiting document, or two.
 
     Args:
         documents: token ids of each document; empty ones are passed over.
@@ -88,33 +88,60 @@ def pack_rows(
     """
     if row_length < 2:
         raise UserError(f"row_length must be at least 2 (a token and the one it predicts), got {row_length}")
-    by_arrival: deque[tuple[int, int]] = deque()  # (length, -number) of each waiting document
-    by_length: list[tuple[int, int]] = []  # the same, sorted: of equally long ones the latest comes first
-    waiting: dict[int, np.ndarray] = {}
+    waiting: dict[int, deque[tuple[int, np.ndarray]]] = {}  # by length; of one length the oldest comes first
+    count = 0
 
-    def take(key: tuple[int, int]) -> np.ndarray:
-        by_length.pop(bisect_right(by_length, key) - 1)
-        return waiting.pop(-key[1])
+    def take(length: int) -> np.ndarray:
+        queue = waiting[length]
+        _, piece = queue.popleft()
+        if not queue:
+            del waiting[length]
+        return piece
 
     def next_row() -> list[np.ndarray]:
-        while -by_arrival[0][1] not in waiting:
-            by_arrival.popleft()  # it was taken out of turn, to fill a gap
-        row = [take(by_arrival.popleft())]
-        space = row_length - len(row[0])
-        while space and (fitting := bisect_right(by_length, (space, 0))):
-            row.append(take(by_length[fitting - 1]))
-            space -= len(row[-1])
+        oldest = min(waiting, key=lambda length: waiting[length][0][0])
+        row = [take(oldest)]
+        space = row_length - oldest
+        while space and (lengths := _best_fit({length: len(waiting[length]) for length in waiting}, space)):
+            row += [take(length) for length in lengths]
+            space -= sum(lengths)
         return row
 
     for number, piece in enumerate(_pieces(documents, row_length)):
-        key = (len(piece), -number)
-        waiting[number] = piece
-        by_arrival.append(key)
-        insort(by_length, key)
-        if len(waiting) >= buffer:
-            yield next_row()
+        waiting.setdefault(len(piece), deque()).append((number, piece))
+        count += 1
+        if count >= buffer:
+            row = next_row()
+            count -= len(row)
+            yield row
     while waiting:
         yield next_row()
+
+
+def _best_fit(available: dict[int, int], space: int) -> list[int]:
+    """The length, or the two lengths, that together come closest to the space.
+
+    Args:
+        available: how many documents there are of each length.
+        space: tokens to fill.
+
+    Examples:
+        >>> _best_fit({3: 1, 4: 1, 6: 1}, space=8), _best_fit({3: 1, 4: 1, 6: 1}, space=2)
+        ([4, 3], [])
+    """
+    lengths = sorted(available)
+    fitting = bisect_right(lengths, space)
+    if not fitting:
+        return []
+    best = [lengths[fitting - 1]]
+    for short in lengths[: bisect_right(lengths, space // 2)]:
+        index = bisect_right(lengths, space - short) - 1
+        long = lengths[index]
+        if long == short and available[short] < 2:
+            continue  # It cannot be taken twice, and a shorter partner was tried before.
+        if short + long > sum(best):
+            best = [long, short]
+    return best
 
 
 def _pieces(documents: Iterable[Sequence[int] | np.ndarray], row_length: int) -> Iterator[np.ndarray]:
