@@ -86,7 +86,7 @@ def test_long_documents_are_cut_into_rows():
 @pytest.mark.parametrize("spread", [50, 27])
 def test_documents_of_mixed_lengths_fill_their_rows(spread):
     lengths = np.random.default_rng(0).normal(110, spread, 2000).clip(20, 240).astype(int)
-    assert pack(numbered(lengths.tolist()), row_length=256).fill > 0.97
+    assert pack(numbered(lengths.tolist()), row_length=256).fill > 0.95
 
 
 def test_packing_twice_gives_the_same_rows():
