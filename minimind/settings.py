@@ -44,7 +44,7 @@ class TrainingSettings:
     """Share of the steps in which the learning rate rises from zero."""
     decay: float = 0.5
     """Share of the steps, at the end, in which a wsd schedule falls."""
-    floor: float = 0.0
+    learning_rate_floor: float = 0.0
     """Learning rate at the end, as a share of the peak."""
     clip_norm: float = 1.0
     """Longest gradient that is used as it is; longer ones are scaled down to this norm."""

@@ -24,6 +24,10 @@ from minimind.errors import UserError
 from minimind.training import Optimizer, load_checkpoint, pretrain, save_checkpoint
 from minimind.training.checkpoint import find_checkpoints
 
+POSIX = pytest.mark.skipif(
+    os.name != "posix", reason="Windows has other signals, and folders that cannot be synced"
+)
+
 
 def model_and_optimizer(seed: int = 0, width: int = 4) -> tuple[nn.Module, Optimizer]:
     torch.manual_seed(seed)
@@ -64,6 +68,7 @@ def test_the_previous_checkpoint_is_kept_and_older_ones_go(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@POSIX
 def test_the_folder_appears_only_when_all_files_are_on_the_disk(tmp_path, monkeypatch):
     events = []
     real_fsync, real_rename = os.fsync, os.rename
@@ -151,6 +156,7 @@ def assert_same_result(uninterrupted: Path, folder: Path) -> None:
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 
 
+@POSIX
 def test_a_killed_run_ends_with_the_same_weights(uninterrupted, tmp_path):
     settings = run_settings(uninterrupted, tmp_path / "run")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -221,6 +227,7 @@ def test_a_kill_before_the_model_is_written_costs_nothing(uninterrupted, tmp_pat
     assert_same_result(uninterrupted, tmp_path / "run")
 
 
+@POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_leaves_and_resume_goes_on(uninterrupted, tmp_path, monkeypatch, capsys, number):
     folder = tmp_path / "run"

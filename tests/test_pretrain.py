@@ -34,8 +34,9 @@ def rows_of(folder):
 def test_the_folder_holds_a_whole_run(world_run):
     names = {path.name for path in world_run.iterdir()}
     assert names == {
-        "config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "metrics.jsonl", "report.html", "run.json", "checkpoints", "data", "tensorboard",
+        "config.json", "model.safetensors", "generation_config.json", "tokenizer.json",
+        "tokenizer_config.json", "metrics.jsonl", "report.html", "run.json", "checkpoints",
+        "data", "tensorboard",
     }  # fmt: skip
     run = json.loads((world_run / "run.json").read_text())
     assert run["status"] == "finished"
@@ -210,3 +211,10 @@ def test_data_world_writes_what_pretraining_reads(tmp_path, capsys):
     assert len(records) == 50
     assert main(["data", "world", "--output", str(tmp_path / "dataset")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_each_held_out_measurement_stands_in_the_row_of_its_step(tmp_path):
+    result = pretrain(tiny_settings(tmp_path, steps=12, validate_every=5))
+    measured = [row["step"] for row in result.rows if row["validation_loss"] is not None]
+    assert measured == [5, 10, 12]
+    assert [row["step"] for row in result.rows] == list(range(1, 13))

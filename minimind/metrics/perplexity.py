@@ -110,7 +110,7 @@ def perplexity(model: Any, documents: Sequence[HeldOut], context_length: int | N
     nats, tokens = torch.zeros((), dtype=torch.float64), 0
     for input_ids, labels in _batches_by_length(pieces):
         output = model(input_ids.to(device), labels=labels.to(device))
-        nats += output.loss_sum.double().cpu()
+        nats += output.loss_sum.cpu().double()
         tokens += int(output.label_count)
     model.train(was_training)
     if tokens == 0:

@@ -53,7 +53,7 @@ def documents_for(folder: Path, tokenizer: Any, settings: EvaluateSettings) -> t
     trained_on = (read_run(folder) or {}).get("settings", {})
     if trained_on.get("data_path"):
         documents, _ = read_held_out(folder)
-        return documents, f"{trained_on['data_path']} (held out)"
+        return documents[: settings.documents], f"{trained_on['data_path']} (held out)"
     seed = trained_on.get("seed", 0)
     fresh = islice(World(seed).documents("validation"), settings.documents)
     return held_out(tokenizer, fresh), f"the embedded world, seed {seed} (held out)"

@@ -63,11 +63,14 @@ class Log:
         if self.folder:
             write_report(self.folder, self.rows)
 
+    def before(self, seen: dict[str, Any]) -> None:
+        """Say what was measured before the first step."""
+        if "validation_loss" in seen:
+            self.say(f"before training: held-out loss {seen['validation_loss']:.3f}")
+
     def look(self, seen: dict[str, Any]) -> None:
-        """Take in what was measured on held-out data."""
+        """Take in what was measured on held-out data; the next row carries it."""
         self.latest = seen
-        if "validation_loss" in seen and not self.rows and self.first_step == 0:
-            self.say(f"before training: validation loss {seen['validation_loss']:.3f}")
 
     def step(self, step: int, loss_sum: float, labels: int, norm: float, rate: float, seconds: float) -> None:
         """Take in one step of the loop and the time it took; measuring and saving do not count."""

@@ -120,7 +120,7 @@ def fit(
     with log, StopSignals() as signals:
         model.train()
         if step == 0:
-            log.look(look())
+            log.before(look())
         reason = "finished"
         while step < total:
             started = time.monotonic()
@@ -209,7 +209,7 @@ def check_training(settings: TrainingSettings) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name} must be above 0, got {value}")
-    for name in ("warmup", "decay", "floor", "weight_decay"):
+    for name in ("warmup", "decay", "learning_rate_floor", "weight_decay"):
         if not 0 <= getattr(settings, name) <= 1:
             raise UserError(f"{name} must be between 0 and 1, got {getattr(settings, name)}")
 
@@ -218,8 +218,10 @@ def rate_share(settings: TrainingSettings, step: int, total: int) -> float:
     """The learning rate of a step as a share of its peak."""
     warmup = math.ceil(settings.warmup * total)
     if settings.schedule == "cosine":
-        return cosine_schedule(step, total, warmup, 1.0, settings.floor)
-    return wsd_schedule(step, total, warmup, math.ceil(settings.decay * total), 1.0, settings.floor)
+        return cosine_schedule(step, total, warmup, 1.0, settings.learning_rate_floor)
+    return wsd_schedule(
+        step, total, warmup, math.ceil(settings.decay * total), 1.0, settings.learning_rate_floor
+    )
 
 
 def default_learning_rate(model: nn.Module) -> float:

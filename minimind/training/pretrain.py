@@ -127,7 +127,9 @@ def sample(model: MiniMind, tokenizer: Tokenizer, tokens: int, seed: int) -> str
     ids = model.generate(
         start, max_new_tokens=tokens, temperature=0.8, eos_token_id=tokenizer.eos_token_id, seed=seed
     )
-    return tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
+    text = tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
+    # An untrained model writes control characters too; a terminal would obey them.
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def describe_rows(tokenizer: Tokenizer, batch: Batch) -> str:

@@ -16,10 +16,10 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 96, 16, 44
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6470; --line: #d7dce2; --page: #fff;
-        --loss: #8a94a0; --held: #0b62b8; --floor: #b04a00; }
+        --loss: #68717c; --held: #0b62b8; --floor: #b04a00; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ed; --soft: #a3adb8; --line: #3a424c; --page: #14171b;
-          --loss: #75808d; --held: #6db5ff; --floor: #ffa35c; } }
+          --loss: #8f9aa7; --held: #6db5ff; --floor: #ffa35c; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
        max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
