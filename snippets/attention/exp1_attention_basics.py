@@ -21,18 +21,23 @@ plots.style()
 
 # --8<-- [start:by_hand]
 words = ["Mia", "hid", "the", "coin", "she"]
-features = ["person", "action", "place", "thing"]  # what the four numbers of a query or key stand for
-# Key: what a word offers. Mia offers "person", hid "action", coin "thing".
-k = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]).float()  # (5, 4)
-# Value: what a word hands over if it is chosen. First number: about Mia, second: about the coin.
-v = torch.tensor([[10, 0], [0, 0], [0, 0], [0, 10], [0, 0]]).float()  # (5, 2)
-# Query: what "she", the last word, wants to find.
-q = torch.zeros(1, 4)
+features = ["person", "action", "place", "thing"]  # what the numbers of queries and keys mean
+k = torch.tensor(  # (5, 4), keys: what each word offers
+    [
+        [1.0, 0.0, 0.0, 0.0],  # Mia: a person
+        [0.0, 1.0, 0.0, 0.0],  # hid: an action
+        [0.0, 0.0, 0.0, 0.0],  # the: nothing
+        [0.0, 0.0, 0.0, 1.0],  # coin: a thing
+        [0.0, 0.0, 0.0, 0.0],  # she: nothing that is known yet
+    ]
+)
+v = torch.tensor([[10.0, 0], [0, 0], [0, 0], [0, 10], [0, 0]])  # (5, 2), values: [Mia, coin]
+q = torch.zeros(1, 4)  # (1, 4), the query of "she": what it wants to find
 q[0, features.index(args.looks_for)] = 4
 
-scores = q @ k.T / 4**0.5  # (1, 5): how well each key fits, divided by the root of the vectors' length
-weights = scores.softmax(dim=-1)  # (1, 5): exp of each score, divided by their sum
-output = weights @ v  # (1, 2): the values, mixed by the weights
+scores = q @ k.T / 4**0.5  # (1, 5), how well each key fits; 4 numbers in a key
+weights = scores.softmax(dim=-1)  # (1, 5), exp of each score, divided by their sum
+output = weights @ v  # (1, 2), the values, mixed by the weights
 print(f'"she" looks for a {args.looks_for}')
 for word, score, weight in zip(words, scores[0], weights[0], strict=True):
     print(f"{word:6} score {score:.0f}   weight {weight:.3f}")
@@ -54,18 +59,22 @@ BEFORE, AFTER = (
 
 @torch.no_grad()
 def read(friend):
-    """Let the model read a story; return its tokens, the next token's probabilities, and all attention maps."""
+    """Let the model read a story; return its ids, the chances of each next token, and all attention maps."""
     ids = [tokenizer.bos_token_id, *tokenizer.encode(f"{BEFORE} {friend}{AFTER}")]  # T ids
     inputs = []  # what each attention layer reads, noted while the model runs
     hooks = [
         layer.self_attn.register_forward_pre_hook(lambda module, values: inputs.append(values[0][0]))
         for layer in model.model.layers
     ]
-    probabilities = model(torch.tensor([ids])).logits[0, -1].softmax(dim=-1)  # (vocab_size,)
+    chances = model(torch.tensor([ids])).logits[0, -1].softmax(dim=-1)  # (vocab_size,)
     for hook in hooks:
         hook.remove()
-    maps = torch.stack([attention_map(layer.self_attn, x) for layer, x in zip(model.model.layers, inputs)])
-    return ids, probabilities, maps  # maps: (layers, heads, T, T)
+    layers = zip(model.model.layers, inputs, strict=True)
+    return (
+        ids,
+        chances,
+        torch.stack([attention_map(layer.self_attn, x) for layer, x in layers]),
+    )  # (L, H, T, T)
 
 
 def attention_map(attention, x):
@@ -86,27 +95,26 @@ def attention_map(attention, x):
 # --8<-- [end:model]
 
 # --8<-- [start:look_up]
-first = len(tokenizer.encode(BEFORE)) + 1  # where the friend's name starts, after the start token
+first = len(tokenizer.encode(BEFORE)) + 1  # place of the friend's name; a start token leads
 friends = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Omar", "Liam", "Luca", "Peter"]
 stories = {friend: read(friend) for friend in friends}
 
-ids, probabilities, maps = stories["Emma"]
+ids, chances, maps = stories["Emma"]
 name = tokenizer.encode(" Emma")
-looks = maps[:, :, -1, first : first + len(name)].sum(
-    dim=-1
-)  # (layers, heads): weight of the last token on "Emma"
+# How much weight the last token puts on "Emma", in every layer and head.
+looks = maps[:, :, -1, first : first + len(name)].sum(dim=-1)  # (L, H)
 layer, head = divmod(looks.argmax().item(), looks.shape[1])
 weight = looks.max().item()
-print(f"story: {tokenizer.decode(ids[1:])}")
-print(f"next, the model expects{tokenizer.decode([probabilities.argmax()])} ({probabilities.max():.0%})")
-print(f"layer {layer}, head {head}: the last token puts {weight:.0%} of its weight on Emma")
+print(tokenizer.decode(ids[1:]))
+print(f"next, the model expects{tokenizer.decode([chances.argmax().item()])} ({chances.max():.0%})")
+print(f"layer {layer}, head {head}: the last token's weight on Emma is {weight:.0%}")
 
 followed = 0
-for friend, (_, chances, _) in stories.items():
-    followed += int(chances.argmax() == tokenizer.encode(f" {friend}")[0])
-emma_instead = stories["Omar"][1][name[0]].item()
-print(f"name changed: the expected name changes with it in {followed} of {len(friends)} stories")
-print(f"with Omar in her place, Emma is expected with {emma_instead:.1%}")
+for friend, (_, chances_now, _) in stories.items():
+    followed += int(chances_now.argmax() == tokenizer.encode(f" {friend}")[0])
+emma, emma_replaced = (stories[friend][1][name[0]].item() for friend in ("Emma", "Omar"))
+print(f"{len(friends)} friends, a story each: the model expects the right one in {followed}")
+print(f"chance of Emma: {emma:.1%}; with Omar in her place: {emma_replaced:.1%}")
 # --8<-- [end:look_up]
 
 # --8<-- [start:figure]
@@ -129,7 +137,7 @@ if args.looks_for == "person":
 if args.looks_for == "thing":
     experiment.claim("by hand: another query, and the coin comes out", output[0, 1] > 5 * output[0, 0])
 experiment.claim("one head puts more than half of its weight on the name to look up", weight > 0.5)
-experiment.claim("the model expects the friend's name", probabilities.argmax() == name[0])
+experiment.claim("the model expects the friend's name", chances.argmax() == name[0])
 experiment.claim("change the name, and the expected name follows", followed >= 0.8 * len(friends))
-experiment.claim("the old name is hardly expected any more", emma_instead < 0.1)
+experiment.claim("the old name is hardly expected any more", emma_replaced < 0.1)
 # --8<-- [end:claims]

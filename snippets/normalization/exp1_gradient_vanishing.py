@@ -22,7 +22,7 @@ args = experiment.flags(__doc__, seed=42, gain=1.0)
 plots.style()
 x = torch.randn(100, 512)  # 100 samples of 512 numbers, std 1
 layers = [nn.Linear(512, 512) for _ in range(10)]
-direction = torch.randn(100, 512)  # stands for a loss: each sample is asked to move its own way
+direction = torch.randn(100, 512)  # the loss: each sample is to move its own way
 norm = RMSNorm(512)
 # --8<-- [end:setup]
 
@@ -45,14 +45,14 @@ def run(weight_scale=1.0, bias_scale=1.0, normalize=False):
 
 plain = run()
 normed = run(normalize=True)
-kaiming = run(weight_scale=6**0.5, bias_scale=0.0)  # what nn.init.kaiming_uniform_ makes of these draws
+kaiming = run(weight_scale=6**0.5, bias_scale=0.0)  # makes these nn.init.kaiming_uniform_
 unbiased = run(bias_scale=0.0)["std"][-1]
 plateau = sum(plain["std"][6:]) / 5  # layers 6 to 10
 
 print("no norm, std layer by layer:", *(f"{value:.3f}" for value in plain["std"]))
-print("after ten layers          std   between samples   weight gradient, layer 1 / layer 10")
+print("after ten layers         std   between samples   weight gradient, layer 1 / 10")
 for name, arm in {"no norm": plain, "RMSNorm": normed, "no norm, Kaiming": kaiming}.items():
-    print(f"{name:20} {arm['std'][-1]:8.3f} {arm['between'][-1]:17.2g} {arm['gradient']:19.3f}")
+    print(f"{name:19} {arm['std'][-1]:8.4f} {arm['between'][-1]:17.2g} {arm['gradient']:18.3f}")
 print(f"no norm, biases set to zero: std {unbiased:.2g}")
 # --8<-- [end:forward]
 
@@ -68,26 +68,26 @@ experiment.show("activation_std")
 
 
 # --8<-- [start:residual]
-def branch(h, first, second):
+def branch(h, inner, outer):
     """A small feed-forward layer; what comes out is about as large as what went in."""
-    return F.linear(F.relu(F.linear(h, first)), second)  # (100, 512)
+    return F.linear(F.relu(F.linear(h, inner)), outer)  # (100, 512)
 
 
-pairs = [(torch.randn(512, 512) * (2 / 512) ** 0.5, torch.randn(512, 512) / 512**0.5) for _ in layers]
+first = [torch.randn(512, 512) * (2 / 512) ** 0.5 for _ in layers]
+second = [torch.randn(512, 512) / 512**0.5 for _ in layers]
 pre = post = x
 survival = {"pre": [1.0], "post": [1.0]}
 with torch.no_grad():
-    for pair in pairs:
-        pre = pre + branch(norm(pre), *pair)  # Pre-LN: only the branch reads a normalized copy
+    for pair in zip(first, second, strict=True):
+        pre = pre + branch(norm(pre), *pair)  # Pre-LN: the branch reads a normalized copy
         post = norm(post + branch(post, *pair))  # Post-LN: the stream itself is rescaled
         for name, stream in {"pre": pre, "post": post}.items():
             survival[name].append(F.cosine_similarity(stream, x).mean().item())
 
 pre_rms, post_rms = (stream.square().mean().sqrt().item() for stream in (pre, post))
-print(
-    f"cosine similarity with the input: Pre-LN {survival['pre'][-1]:.2f}, Post-LN {survival['post'][-1]:.2f}"
-)
-print(f"RMS of the stream:                Pre-LN {pre_rms:.2f}, Post-LN {post_rms:.2f}")
+print("after ten layers    cosine with the input   RMS of the stream")
+print(f"Pre-LN {survival['pre'][-1]:34.2f} {pre_rms:19.2f}")
+print(f"Post-LN {survival['post'][-1]:33.2f} {post_rms:19.2f}")
 # --8<-- [end:residual]
 
 # --8<-- [start:residual_figure]

@@ -16,16 +16,15 @@ from minimind.model import apply_rope, dot_product_attention, rope_frequencies
 
 args = experiment.flags(__doc__, seed=42, shift=100, forget_keys=False)
 plots.style()
-to_query, to_key, to_value = torch.randn(3, 32, 32) / 32**0.5  # one untrained head, 32 numbers a word
+to_query, to_key, to_value = torch.randn(3, 32, 32) / 32**0.5  # an untrained head
 vocabulary = {word: torch.randn(32) for word in ("dog", "bites", "man")}
-frequencies = rope_frequencies(32, theta=10_000.0)  # (16,) radians a position, one for each pair
+frequencies = rope_frequencies(32, theta=10_000.0)  # (16,) radians a position, for each pair
 
 
 def rotate(q, k, positions):
     """RoPE: queries and keys are turned by their positions; values never are."""
-    return apply_rope(q, positions, frequencies), k if args.forget_keys else apply_rope(
-        k, positions, frequencies
-    )
+    q = apply_rope(q, positions, frequencies)
+    return q, k if args.forget_keys else apply_rope(k, positions, frequencies)
 
 
 # --8<-- [end:setup]
@@ -57,7 +56,7 @@ print(f"RoPE                        {aware:.2f}")
 
 # --8<-- [start:rotation]
 q = torch.randn(32)
-turned = apply_rope(q.expand(8, 32), torch.arange(8), frequencies)  # (8, 32): the same query at 8 positions
+turned = apply_rope(q.expand(8, 32), torch.arange(8), frequencies)  # (8, 32): at 8 positions
 stretch = (turned.norm(dim=-1) / q.norm() - 1).abs().max().item()
 print(f"a rotation changes the length of a query by at most {stretch:.0e} of it")
 
@@ -79,7 +78,7 @@ experiment.show("rotation")
 
 # --8<-- [start:shift]
 x = torch.randn(8, 32)  # eight words
-table = torch.randn(args.shift + 8, 32)  # learned positions: one vector for each, added to the word
+table = torch.randn(args.shift + 8, 32)  # learned positions, one row each
 
 
 def scores(start, rope):
@@ -98,7 +97,7 @@ for name, rope in {"learned positions": False, "RoPE": True}.items():
     maps = torch.stack([scores(start, rope) for start in starts])  # (starts, T, T)
     curves[name] = maps[:, 5, 2]  # word 5 asks word 2, three words back
     change[name] = ((maps[-1] - maps[0]).abs().max() / maps[0].std()).item()
-    print(f"all words {args.shift} positions further, {name}: a score moves by up to {change[name]:.1g} std")
+    print(f"{name:19} shifted by {args.shift}, scores move by up to {change[name]:.1g} std")
 
 never_round = int((256 * frequencies < 2 * torch.pi).sum())
 print(f"pairs that do not come round once in 256 positions: {never_round} of 16")

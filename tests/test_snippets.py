@@ -1,0 +1,220 @@
+"""The scripts in snippets/ run alone and keep their claims; their pages show them whole and stay short."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from minimind import MiniMind, ModelConfig, experiment
+from minimind.tokenizer import train_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((ROOT / "snippets").glob("*/*.py"))
+ATTENTION = ROOT / "snippets/attention/exp1_attention_basics.py"
+PAGES = sorted((ROOT / "docs/quick-start").glob("*.md"))
+PAGE_OF = {
+    path: page
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for path in re.findall(r'--8<-- "(snippets/[\w/]+\.py):', page.read_text(encoding="utf-8"))
+}
+TWISTS = {
+    ROOT / "snippets/normalization/exp1_gradient_vanishing.py": ["--gain", "2"],
+    ROOT / "snippets/position_encoding/exp1_rope_basics.py": ["--forget-keys"],
+    ATTENTION: ["--looks-for", "thing"],
+}
+by_name = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a script as a reader does, with these arguments; gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("Agg")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run_script(script: Path, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        with plt.rc_context():
+            runpy.run_path(str(script), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run_script
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory):
+    """For three seeds, a folder with a trained runs/pretrain."""
+    return [train_a_model_that_looks_up(tmp_path_factory.mktemp("trained"), seed) for seed in range(3)]
+
+
+def train_a_model_that_looks_up(folder: Path, seed: int) -> Path:
+    """Write a model that knows the attention script's story, and the friend in it, into runs/pretrain."""
+    friends = "Emma Lucy Nora Zoe Mira Sara Omar Liam Luca Peter Anna Adam Bruno Clara Dana Flora Greta Hana"
+    stories = [
+        f"One cold morning, Noah the baker and his friend {friend} were at the market. "
+        f"Noah had a big basket. {friend}"
+        for friend in friends.split()
+    ]
+    tokenizer = train_tokenizer(stories, vocab_size=360)
+    ids = [[tokenizer.bos_token_id, *tokenizer.encode(story)] for story in stories]
+    rows = torch.tensor(
+        [row + [tokenizer.pad_token_id] * (max(map(len, ids)) - len(row)) for row in ids]
+    )  # (18, T)
+    labels = rows.masked_fill(rows == tokenizer.pad_token_id, -100)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    config = ModelConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=tokenizer.vocab_size,
+        rope_theta=1e4,
+    )
+    model = MiniMind(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = model(rows, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.set_num_threads(threads)
+    model.save_pretrained(folder / "runs/pretrain")
+    tokenizer.save(folder / "runs/pretrain")
+    return folder
+
+
+def claims_of(output: str) -> int:
+    return output.count("claim holds: ")
+
+
+@by_name
+@pytest.mark.parametrize("seed", [0, 1, 2, 42])
+def test_claims_hold_over_seeds(script, seed, run):
+    if script != ATTENTION:
+        assert claims_of(run(script, "--seed", str(seed))) >= 1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_claims_about_the_trained_model_hold_over_seeds(seed, run, trained_runs, monkeypatch):
+    monkeypatch.chdir(trained_runs[seed])
+    assert claims_of(run(ATTENTION)) == 6
+
+
+@pytest.mark.parametrize("script", TWISTS, ids=lambda script: script.stem)
+def test_claims_hold_under_the_twist_of_the_page(script, run, trained_runs, monkeypatch):
+    monkeypatch.chdir(trained_runs[0])
+    assert claims_of(run(script, *TWISTS[script])) >= 6
+    assert " ".join(TWISTS[script]) in page_text(script.relative_to(ROOT).as_posix())
+
+
+def test_without_a_trained_run_the_script_names_the_command(run):
+    with pytest.raises(SystemExit, match=r"^runs/pretrain.*minimind pretrain") as stop:
+        run(ATTENTION)
+    assert "\n" not in str(stop.value)
+
+
+@by_name
+def test_help_says_how_to_run(script, run, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(script, "--help")
+    shown = capsys.readouterr().out
+    assert "--seed" in shown
+    assert "--save" in shown
+    assert f"python {script.relative_to(ROOT).as_posix()}" in shown
+
+
+@by_name
+def test_figures_are_saved(script, run, trained_runs, monkeypatch, tmp_path):
+    monkeypatch.chdir(trained_runs[0])
+    run(script, "--save", str(tmp_path / "figures"))
+    names = re.findall(r'experiment\.show\("(\w+)"\)', script.read_text(encoding="utf-8"))
+    assert sorted(path.stem for path in (tmp_path / "figures").glob("*.svg")) == sorted(names)
+
+
+@by_name
+def test_docstring_ends_with_the_tier(script):
+    docstring = script.read_text(encoding="utf-8").split('"""')[1]
+    assert re.fullmatch(
+        r"Tier: (visualization|training|full) · (core|extra) · about \d+ s",
+        docstring.strip().splitlines()[-1],
+    )
+
+
+@by_name
+def test_the_page_shows_the_whole_script_in_order(script):
+    text = script.read_text(encoding="utf-8")
+    path = script.relative_to(ROOT).as_posix()
+    sections = re.findall(r"# --8<-- \[start:(\w+)\]", text)
+    assert sections == re.findall(r"# --8<-- \[end:(\w+)\]", text)
+    outside = re.sub(r"# --8<-- \[start:(\w+)\].*?# --8<-- \[end:\1\]", "", text, flags=re.DOTALL)
+    assert outside.split('"""')[2].strip() == "", "code outside of the sections never reaches the page"
+    shown: dict[str, list[str]] = {}
+    for options, body in re.findall(
+        r"^```python (.*?)\n(.*?)^```", page_text(path), re.DOTALL | re.MULTILINE
+    ):
+        session = re.search(r'session="(\w+)"', options)[1]
+        shown.setdefault(session, []).extend(re.findall(rf'--8<-- "{path}:(\w+)"', body))
+    first, *others = shown.values()
+    assert first == sections
+    assert all(set(other) <= set(sections) for other in others)
+
+
+def page_text(path: str) -> str:
+    return PAGE_OF[path].read_text(encoding="utf-8")
+
+
+def prose(page: Path) -> str:
+    """What is read in one go: text, tables, captions and folded answers, without code and quiz questions."""
+    text = page.read_text(encoding="utf-8")
+    captions = " ".join(re.findall(r'caption="([^"]*)"', text))
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"\[\[[=~].*?\]\](?!\])", "1", text + captions)
+
+
+@each_page
+def test_a_page_has_at_most_600_words(page):
+    words = re.findall(r"\w[\w'’-]*", re.sub(r"\(\.\./[^)]*\)|<!--.*?-->", "", prose(page)))
+    assert len(words) <= 600, f"{len(words)} words"
+
+
+@each_page
+def test_a_page_has_at_most_two_figures(page):
+    assert 1 <= len(re.findall(r'\balt="', page.read_text(encoding="utf-8"))) <= 2
+
+
+@each_page
+def test_a_page_predicts_first_and_asks_twice_at_the_end(page):
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split("<!-- predict end -->")
+    assert before.count("```quiz") == before.count("kind: predict") == 1
+    assert after.count("```quiz") == 2
+    # Nothing up to the end of the run may give the finding away, not even in the list of contents.
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", before, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    assert all(heading.endswith("?") or heading == "How attention works" for heading in headings)
+    assert list(re.findall(r"^## (.*)$", after, re.MULTILINE)) == ["One twist", "Key insight"]
+
+
+def test_right_answers_are_spread():
+    places = []
+    for page in PAGES:
+        for quiz in re.findall(r"```quiz\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            options = re.findall(r"^  - (right|wrong|option):", quiz, re.MULTILINE)
+            places.append(options.index("right"))
+    assert max(places.count(place) for place in set(places)) <= len(places) / 2
+
+
+def test_a_claim_that_does_not_hold_stops_the_script():
+    with pytest.raises(experiment.ClaimError, match="the moon is made of cheese"):
+        experiment.claim("the moon is made of cheese", False)
