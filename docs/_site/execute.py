@@ -27,6 +27,7 @@ from .state import CACHE, KEEP_DAYS, BlockError, build
 
 OPTIONS = {"title", "hl_lines", "linenums", "alt", "caption", "args", "expect", "fold", "measured"}
 SOURCES = {"none", "above", "below", "fold", "tabbed-left", "tabbed-right"}
+CLAIM = "claim holds: "
 STORE = CACHE / "blocks"
 
 
@@ -244,29 +245,32 @@ def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) 
             identity = f"mm{Blocks.ran}-{number}"
             parts.append(f'<figure class="mm-figure">{place_svg(text, identity, label)}{note}</figure>')
         elif text.strip():
-            parts.append(_text(text, md, mode))
+            parts.append(_printed(text, md, mode))
     return "\n".join(parts)
 
 
-def _text(text: str, md: Any, mode: str) -> str:
+def _printed(text: str, md: Any, mode: str) -> str:
     if mode == "html":
         return f"<div>{text}</div>"
     if mode == "markdown":
         return str(MarkdownConverter(md, update_toc=False).convert(text))
-    rest, claims = [], []
-    for line in text.splitlines():
-        if line.startswith("claim holds: "):
-            claims.append(f"<li>{_escape(line.removeprefix('claim holds: '))}</li>")
-        else:
-            rest.append(line)
+    return output_html(text, mode)[0]
+
+
+def output_html(text: str, mode: str) -> tuple[str, list[str]]:
+    """Printed text as HTML, with the claims in it as a list of ticks; and the names of these claims."""
+    lines = text.splitlines()
+    claims = [line.removeprefix(CLAIM) for line in lines if line.startswith(CLAIM)]
+    rest = "\n".join(line for line in lines if not line.startswith(CLAIM)).rstrip()
     parts = []
-    if "".join(rest).strip():
+    if rest.strip():
         lexer = get_lexer_by_name(mode, stripnl=False)
         formatter = HtmlFormatter(cssclass="highlight mm-output", wrapcode=True)
-        parts.append(highlight("\n".join(rest).rstrip() + "\n", lexer, formatter))
+        parts.append(highlight(f"{rest}\n", lexer, formatter))
     if claims:
-        parts.append(f'<ul class="mm-claims" aria-label="Checked by this build">{"".join(claims)}</ul>')
-    return "\n".join(parts)
+        rows = "".join(f"<li>{_escape(claim)}</li>" for claim in claims)
+        parts.append(f'<ul class="mm-claims" aria-label="Checked by this build">{rows}</ul>')
+    return "\n".join(parts), claims
 
 
 def _inline(md: Any, text: str) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mkdocs.structure.toc import get_toc
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 from . import digest, models
+from .execute import output_html
 from .figures import clean_svg, place_svg
 from .state import CACHE, KEEP_DAYS, PACKAGE, build
 
@@ -81,6 +83,10 @@ def run_in_folder(page: Any) -> None:
         os.chdir(models.work_folder())
         try:
             render(config, files)
+        except Exception as error:
+            message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+            build.failed_claims += "ClaimError" in message
+            page.content, page.toc = build.fail(build.where(), message), get_toc([])
         finally:
             os.chdir(before)
 
@@ -91,6 +97,8 @@ def finish(content: str, page: Any) -> str:
     """Rebuild the page from its cells: our own code blocks and figures, and none of the notebook's styles."""
     from bs4 import BeautifulSoup
 
+    if build.where() in build.failures:
+        return content
     # Half a megabyte of style sheets and scripts stands in the way of the cells.
     soup = BeautifulSoup(re.sub(r"<(style|script)\b.*?</\1>", "", content, flags=re.S), "html.parser")
     alts = ALT.findall(Path(page.file.abs_src_path).read_text(encoding="utf-8"))
@@ -145,7 +153,9 @@ def _output(output: Any, alts: Iterator[tuple[int, str]]) -> str:
     text = output.get_text().strip("\n")
     if output["data-mime-type"].endswith("stderr") and re.search(r"Traceback|Warning:", text):
         return build.fail(build.where(), text)
-    return _highlight(text, "text", "highlight mm-output")
+    shown, claims = output_html(text, "text")
+    build.claims.setdefault(build.page.file.src_uri, []).extend(claims)
+    return shown
 
 
 def write_notebook(page: Any) -> None:

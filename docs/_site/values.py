@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .execute import Blocks, cached_value
 from .fences import find_fences
-from .session import explain
+from .session import Session, explain
 from .state import BlockError, build
 
 VALUE = re.compile(r"(?<!\\)\[\[([=~])\s*(.+?)\s*\]\](?!\])")
@@ -99,11 +99,15 @@ def _compute(value: Value) -> str:
         return '<strong class="mm-failed">failed</strong>'
 
 
-def _session_for(expression: str):  # type: ignore[no-untyped-def]
+def _session_for(expression: str) -> tuple[Session, str]:
+    """The session that an expression is about, and the expression without its name."""
     named = {name: state for name, state in Blocks.sessions.items() if name}
-    prefix, colon, rest = expression.partition(":")
-    if colon and prefix in named:
-        return named[prefix], rest
+    match = re.match(r"([A-Za-z][\w-]*):(?!=)\s*(.+)", expression)
+    if match:
+        if match[1] not in named:
+            known = f"it has {', '.join(named)}" if named else "it has none"
+            raise BlockError(f"no block of the page has run in a session {match[1]}; {known}")
+        return named[match[1]], match[2]
     if len(named) == 1:
         return next(iter(named.values())), expression
     if not named:
