@@ -42,7 +42,9 @@ class Tokenizer:
 
     Args:
         backend: a tokenizer of the `tokenizers` library.
-        pad_token, bos_token, eos_token: the special tokens that pad, start and end a document.
+        pad_token: the special token that fills rows up.
+        bos_token: the special token that starts a document.
+        eos_token: the special token that ends one.
 
     Examples:
         >>> tokenizer = train_tokenizer(["low lower lowest"], vocab_size=262)
