@@ -36,9 +36,9 @@ def test_the_first_mistake_is_found(world, text, right):
 
 def test_a_story_whose_ending_forgets_a_gift_is_wrong_where_it_forgets(world):
     story = (
-        "One hot evening, Erik the gardener and his neighbour Tala were on the mountain. Erik had a dark torch. "
-        "Tala had an icy mitten. In between, Erik handed the torch to Tala, who felt grateful. Once more, Tala "
-        "planted a flag. Then Tala rested in the hut. In the end, "
+        "One hot evening, Erik the gardener and his neighbour Tala were on the mountain. Erik had a dark "
+        "torch. Tala had an icy mitten. In between, Erik handed the torch to Tala, who felt grateful. Once "
+        "more, Tala planted a flag. Then Tala rested in the hut. In the end, "
     )
     true, forgetful = (
         "Tala had the dark torch and the icy mitten.",

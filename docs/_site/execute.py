@@ -222,7 +222,7 @@ def _write(key: str, value: dict[str, Any]) -> None:
 
 def _claims_made() -> list[str]:
     experiment = sys.modules.get("minimind.experiment")
-    return [claim.name for claim in experiment.CLAIMS] if experiment else []
+    return [claim.name for claim in experiment.CLAIMS if claim.holds] if experiment else []
 
 
 def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) -> str:

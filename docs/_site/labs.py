@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
 import shutil
@@ -37,6 +38,8 @@ def prepare(config: Any) -> None:
     profile = CACHE / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text(KERNEL, encoding="utf-8")
+    # The converter misses alternative text that `finish` is about to fill in.
+    logging.getLogger("traitlets").setLevel(logging.ERROR)
     os.environ["IPYTHONDIR"] = str(profile.parent)
     os.environ["MATPLOTLIBRC"] = str(_matplotlibrc())
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -114,7 +117,7 @@ def finish(content: str, page: Any) -> str:
             continue
         code = ALT.sub("", cell.select_one(".clipboard-copy-txt").get_text()).strip("\n")
         parts.append(_highlight(code, "python", "language-python highlight"))
-        parts += [_output(output, waiting) for output in cell.select(".jp-OutputArea-output")]
+        parts += [_output(output, waiting) for output in _joined(cell.select(".jp-OutputArea-output"))]
     name = Path(page.file.src_uri).stem
     parts.append(
         f'<p><a class="mm-button" href="{name}.ipynb" download>Download this lab as a notebook</a></p>'
@@ -139,6 +142,18 @@ def _formula(match: re.Match[str]) -> str:
 
 def _highlight(text: str, language: str, css_class: str) -> str:
     return highlight(text, get_lexer_by_name(language), HtmlFormatter(cssclass=css_class, wrapcode=True))
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """What a slow cell prints arrives in pieces; those that follow each other become one."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last and last["data-mime-type"] == output["data-mime-type"] == "application/vnd.jupyter.stdout":
+            last.string = last.get_text().strip("\n") + "\n" + output.get_text().strip("\n")
+        else:
+            joined.append(output)
+    return joined
 
 
 def _output(output: Any, alts: Iterator[tuple[int, str]]) -> str:
