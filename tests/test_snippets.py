@@ -82,7 +82,7 @@ def train_a_model_that_looks_up(folder: Path, seed: int) -> Path:
     )
     model = MiniMind(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(300):
         loss = model(rows, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()

@@ -124,8 +124,8 @@ fig, ax = plt.subplots(figsize=(5.6, 5.6))
 plots.heatmap(ax, maps[layer, head], rows=labels, columns=labels, colour=plots.QUERY)
 ax.set(xlabel="token looked at (key)", ylabel="token that looks (query)")
 ax.tick_params(labelsize=8)
-ax.get_yticklabels()[-1].set(color=plots.QUERY, fontweight="bold")
-ax.get_xticklabels()[first].set(color=plots.KEY, fontweight="bold")
+ax.get_yticklabels()[-1].set(color=plots.QUERY, fontweight="bold", fontsize=13)
+ax.get_xticklabels()[first].set(color=plots.KEY, fontweight="bold", fontsize=13)
 experiment.show("attention_map")
 # --8<-- [end:figure]
 

@@ -62,7 +62,7 @@ function say(quiz, { message, notes = [] }) {
   box.replaceChildren(Object.assign(document.createElement("strong"), { textContent: message }));
   for (const note of notes) {
     const copy = document.createElement("div");
-    copy.append(...[...note.cloneNode(true).childNodes].filter((node) => !["EM"].includes(node.nodeName)));
+    copy.append(...[...note.cloneNode(true).childNodes].filter((node) => node.nodeName !== "EM" || !/^(Right|Not this)\.$/.test(node.textContent)));
     box.append(copy);
   }
 }
