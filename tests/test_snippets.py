@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
@@ -34,17 +35,17 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run a script as a reader does, with these arguments; gives what it printed."""
+    """Run a script as a reader does, with these arguments; gives what it printed, or the names it defined."""
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("Agg")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
 
-    def run_script(script: Path, *arguments: str) -> str:
+    def run_script(script: Path, *arguments: str, give: str = "output") -> Any:
         monkeypatch.setattr(sys, "argv", [str(script), *arguments])
         with plt.rc_context():
-            runpy.run_path(str(script), run_name="__main__")
-        return capsys.readouterr().out
+            names = runpy.run_path(str(script), run_name="__main__")
+        return names if give == "names" else capsys.readouterr().out
 
     yield run_script
     torch.set_num_threads(threads)
@@ -115,6 +116,22 @@ def test_claims_hold_under_the_twist_of_the_page(script, run, trained_runs, monk
     monkeypatch.chdir(trained_runs[0])
     assert claims_of(run(script, *TWISTS[script])) >= 6
     assert " ".join(TWISTS[script]) in page_text(script.relative_to(ROOT).as_posix())
+
+
+def test_the_map_is_the_one_that_the_model_uses(run, trained_runs, monkeypatch):
+    monkeypatch.chdir(trained_runs[0])
+    names = run(ATTENTION, give="names")
+    model, attention = names["model"], names["model"].model.layers[-1].self_attn
+    seen = {}
+    attention.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], output=output))
+    with torch.no_grad():
+        model(torch.tensor([names["ids"]]))
+        v = (
+            attention.v_proj(seen["x"][0]).unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
+        )  # (K, T, D)
+        v = v.repeat_interleave(attention.num_heads // attention.num_key_value_heads, dim=0)  # (H, T, D)
+        output = attention.o_proj((names["maps"][-1] @ v).transpose(0, 1).flatten(1))  # (T, hidden_size)
+    assert torch.allclose(output, seen["output"][0], atol=1e-5)
 
 
 def test_without_a_trained_run_the_script_names_the_command(run):
