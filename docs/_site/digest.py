@@ -95,6 +95,7 @@ def _digest_modules(start: frozenset[str]) -> str:
     return total.hexdigest()
 
 
+@cache
 def digest_code(code: str) -> str:
     """The same for a block's code. One that starts other programs may use any part of the package."""
     if any(name in code for name in ("subprocess", "runpy", "import_module")):
@@ -104,6 +105,7 @@ def digest_code(code: str) -> str:
 
 def forget() -> None:
     """Read the sources again: called when a build begins."""
+    digest_code.cache_clear()
     _digest_modules.cache_clear()
     digest_package.cache_clear()
 

@@ -28,6 +28,7 @@ from _site import (
     paths,
     quiz,
     sources,
+    unindexed,
     values,
 )
 from _site.state import PACKAGE, build, log
@@ -52,6 +53,7 @@ def on_pre_build(config: Any) -> None:
     build.begin(config)
     _purge_changed_package()
     execute.begin_build()
+    unindexed.PARTS.clear()
     if config.extra.get("train", True):
         models.ensure_model()
     labs.prepare(config)
@@ -105,7 +107,12 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     html = glossary.place(html, page)
     html = paths.finish(html, page)
     build.page = None
-    return html
+    return unindexed.set_aside(html)
+
+
+def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> None:
+    # The search has read the page by now.
+    page.content = unindexed.put_back(page.content)
 
 
 def on_env(env: Any, config: Any, files: Any) -> None:

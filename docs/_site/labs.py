@@ -149,7 +149,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
     joined: list[Any] = []
     for output in outputs:
         last = joined[-1] if joined else None
-        if last and last["data-mime-type"] == output["data-mime-type"] == "application/vnd.jupyter.stdout":
+        if last and last["data-mime-type"] == output["data-mime-type"] == "text/plain":
             last.string = last.get_text().strip("\n") + "\n" + output.get_text().strip("\n")
         else:
             joined.append(output)
