@@ -40,9 +40,6 @@ def test_a_story_whose_ending_forgets_a_gift_is_wrong_where_it_forgets(world):
         "torch. Tala had an icy mitten. In between, Erik handed the torch to Tala, who felt grateful. Once "
         "more, Tala planted a flag. Then Tala rested in the hut. In the end, "
     )
-    true, forgetful = (
-        "Tala had the dark torch and the icy mitten.",
-        "Erik had the dark torch, and Tala had the icy mitten.",
-    )
+    true, forgetful = "Tala had the dark torch.", "Erik had the dark torch."
     assert longest_beginning(world.write, story + true) == len(story + true)
     assert longest_beginning(world.write, story + forgetful) == len(story)
