@@ -66,7 +66,7 @@ def place(content: str, page: Any) -> str:
         if part.startswith("</"):
             if skipping and skipping[-1] == tag:
                 skipping.pop()
-        elif tag in SKIPPED or "mm-quiz" in part or (skipping and skipping[-1] == tag):
+        elif tag in SKIPPED or "mm-quiz" in part or "mm-card" in part or (skipping and skipping[-1] == tag):
             skipping.append(tag)
     return "".join(parts)
 
