@@ -203,7 +203,7 @@ class ModelConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {
-        "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
         "intermediate_size": 384, "vocab_size": 1024, "max_position_embeddings": 512, "rope_theta": 1e4,
     },
     "tiny": {

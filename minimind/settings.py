@@ -11,8 +11,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-WORLD_STEPS = 700
-"""Length of the default run: a fixed number of tokens, 700 x 8 rows x 256."""
+WORLD_STEPS = 640
+"""Length of the default run: a fixed number of tokens, 640 x 8 rows x 256."""
 
 
 @dataclass
@@ -20,7 +20,7 @@ class TrainingSettings:
     """What every stage of training shares."""
 
     steps: int | None = None
-    """Updates of the weights. Default: as many as --epochs makes, or 700 on the embedded world."""
+    """Updates of the weights. Default: as many as --epochs makes, or 640 on the embedded world."""
     epochs: int = 1
     """Passes over the data, where --steps does not set the length."""
     batch_size: int = 8
@@ -32,15 +32,15 @@ class TrainingSettings:
     optimizer: Literal["muon", "adamw"] = "muon"
     """Rule for the weight matrices. Embeddings and norms take AdamW in both cases."""
     learning_rate: float | None = None
-    """Peak learning rate of the weight matrices. Default: 0.006 at a width of 128, less for wider models."""
+    """Peak learning rate of the weight matrices. Default: 0.005 at a width of 128, less for wider models."""
     embedding_learning_rate: float | None = None
-    """Peak learning rate of embeddings and norms. Default: 5/3 of --learning-rate with Muon, equal to it with
+    """Peak learning rate of embeddings and norms. Default: twice --learning-rate with Muon, equal to it with
     AdamW."""
     weight_decay: float = 0.0
     """Share of each matrix (times the learning rate) that is taken away at each update."""
     schedule: Literal["wsd", "cosine"] = "wsd"
     """Shape of the learning rate: warm-up, stable, decay; or warm-up and half a cosine."""
-    warmup: float = 0.02
+    warmup: float = 0.04
     """Share of the steps in which the learning rate rises from zero."""
     decay: float = 0.5
     """Share of the steps, at the end, in which a wsd schedule falls."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from .choices import Reader, Weighted, Writer
-from .words import BOYS, GIRLS, HER, LISTS, LOOKS, NAMES, TOPICS, Topic, with_article
+from .words import BOYS, GIRLS, HER, HIM, LISTS, LOOKS, NAMES, SHE, TOPICS, Topic, with_article
 
+# One of the two is a girl and one a boy, so that "she" and "he" always tell them apart.
 RELATIONS = {
-    "friend": NAMES, "cousin": NAMES, "neighbour": NAMES,
-    "brother": BOYS, "uncle": BOYS, "sister": GIRLS, "aunt": GIRLS,
-}  # fmt: skip
+    "she": ("friend", "cousin", "neighbour", "brother", "uncle", "father"),
+    "he": ("friend", "cousin", "neighbour", "sister", "aunt", "mother"),
+}
 GO_ON = (
     " Then ", " After that, ", " Soon ", " Later, ", " Next, ", " Now ",
     " At noon, ", " Once more, ", " Meanwhile ", " Before long, ", " After lunch, ", " In between, ",
@@ -35,22 +36,20 @@ class Scene:
     """What a reader of the story has to keep in mind."""
 
     topic: Topic
-    people: tuple[str, str]
-    described: dict[str, str] = field(default_factory=dict)
-    """Thing -> look and thing, such as kite -> red kite."""
+    people: dict[str, str]
+    """Pronoun -> name."""
     owner: dict[str, str] = field(default_factory=dict)
-    """Thing -> the person who has it."""
+    """Thing -> the pronoun of the person who has it."""
     hidden: dict[str, str] = field(default_factory=dict)
     """Thing -> the spot where it lies; a thing has an owner or a spot."""
     felt: dict[str, str] = field(default_factory=dict)
-    """Person -> the last feeling that was told."""
+    """Pronoun -> the last feeling that was told."""
 
-    def ending(self) -> str:
-        """Say what became of the first thing; nothing in this sentence is left to chance."""
-        thing = next(iter(self.described))
+    def ending(self, thing: str) -> str:
+        """Say what became of a thing; nothing in this sentence is left to chance."""
         if thing in self.owner:
-            return f"{self.owner[thing]} had the {self.described[thing]}."
-        return f"the {self.described[thing]} was {self.hidden[thing]}."
+            return f"{self.people[self.owner[thing]]} had the {thing}."
+        return f"the {thing} was {self.hidden[thing]}."
 
 
 def write_story(writer: Writer | Reader) -> None:
@@ -63,20 +62,18 @@ def write_story(writer: Writer | Reader) -> None:
     writer.write(" the ")
     writer.pick(LISTS["roles"])
     writer.write(f" and {HER[first]} ")
-    relation = writer.pick(tuple(RELATIONS))
+    writer.pick(RELATIONS[SHE[first]])
     writer.write(" ")
-    second = writer.pick([name for name in RELATIONS[relation] if name != first])
+    second = writer.pick(BOYS if SHE[first] == "she" else GIRLS)
     writer.write(" were ")
-    scene = Scene(TOPICS[writer.pick(tuple(TOPICS))], (first, second))
-    looks = list(LOOKS[scene.topic])
-    for person in scene.people:
-        writer.write(f". {person} had ")
-        look = writer.pick([with_article(look) for look in looks]).split(" ", 1)[1]
-        looks = [other for other in looks if other != look]
+    scene = Scene(TOPICS[writer.pick(tuple(TOPICS))], {SHE[first]: first, SHE[second]: second})
+    for person, name in scene.people.items():
+        writer.write(f". {name} had ")
+        writer.pick([with_article(look) for look in LOOKS[scene.topic]])
         writer.write(" ")
         thing = writer.pick([thing for thing in scene.topic.things if thing not in scene.owner])
-        scene.described[thing] = f"{look} {thing}"
         scene.owner[thing] = person
+    first_thing = next(iter(scene.owner))
     writer.write(".")
     for event in count(1):
         if event <= FEWEST_EVENTS:
@@ -87,14 +84,14 @@ def write_story(writer: Writer | Reader) -> None:
         elif writer.pick_weighted(GO_ON_OR_END) == END:
             break
         write_event(writer, scene)
-    writer.write(scene.ending())
+    writer.write(scene.ending(first_thing))
     write_closing(writer, scene)
 
 
 def write_event(writer: Writer | Reader, scene: Scene) -> None:
     """Write one event, after its connecting word, and change the scene accordingly."""
-    person = writer.pick(scene.people)
-    other = scene.people[person == scene.people[0]]
+    person = writer.pick(tuple(scene.people))
+    other = "he" if person == "she" else "she"
     held = [thing for thing in scene.owner if scene.owner[thing] == person]
     wanted = [thing for thing in scene.owner if scene.owner[thing] == other]
     writer.pick_weighted(MANNER)
@@ -124,11 +121,11 @@ def write_event(writer: Writer | Reader, scene: Scene) -> None:
         scene.hidden[thing] = writer.pick(scene.topic.spots)
     elif verb in GIVE:
         scene.owner[writer.pick(held)] = other
-        writer.write(f" to {other}, who felt ")
+        writer.write(f" to {HIM[other]}, and {other} felt ")
         scene.felt[other] = writer.pick(LISTS["feelings"])
     elif verb in BORROW:
         scene.owner[writer.pick(wanted)] = person
-        writer.write(f" from {other}")
+        writer.write(f" from {HIM[other]}")
     elif verb in FIND:
         thing = writer.pick(list(scene.hidden))
         scene.owner[thing] = person
@@ -138,7 +135,6 @@ def write_event(writer: Writer | Reader, scene: Scene) -> None:
 
 def write_closing(writer: Writer | Reader, scene: Scene) -> None:
     """Write the last sentence: a question with its answer, or the way home."""
-    thing_described = {described: thing for thing, described in scene.described.items()}
     openers = [" Everyone went home"]
     openers += [" Who had the "] * bool(scene.owner) + [" Where was the "] * bool(scene.hidden)
     openers += [" How did "] * bool(scene.felt)
@@ -148,11 +144,12 @@ def write_closing(writer: Writer | Reader, scene: Scene) -> None:
             writer.pick(LISTS["adverbs"])
             writer.write(".")
         case " Who had the ":
-            described = writer.pick([scene.described[thing] for thing in scene.owner])
-            writer.write(f"? {scene.owner[thing_described[described]]}.")
+            thing = writer.pick(list(scene.owner))
+            writer.write(f"? {scene.people[scene.owner[thing]]}.")
         case " Where was the ":
-            described = writer.pick([scene.described[thing] for thing in scene.hidden])
-            writer.write(f"? It was {scene.hidden[thing_described[described]]}.")
+            thing = writer.pick(list(scene.hidden))
+            writer.write(f"? It was {scene.hidden[thing]}.")
         case " How did ":
-            person = writer.pick(list(scene.felt))
-            writer.write(f" feel? {person} felt {scene.felt[person]}.")
+            names = {scene.people[person]: person for person in scene.felt}
+            name = writer.pick(list(names))
+            writer.write(f" feel? {names[name].capitalize()} felt {scene.felt[names[name]]}.")

@@ -61,6 +61,7 @@ LISTS = {name: _items(value) for name, value in _FILE.items() if isinstance(valu
 GIRLS, BOYS = LISTS["girls"], LISTS["boys"]
 NAMES = GIRLS + BOYS
 SHE = {name: "he" if name in BOYS else "she" for name in NAMES}
+HIM = {"he": "him", "she": "her"}
 HER = {name: "his" if name in BOYS else "her" for name in NAMES}
 TOPICS = {
     topic["where"]: Topic(**{name: _items(topic[name]) for name in Topic._fields})

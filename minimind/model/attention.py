@@ -86,7 +86,7 @@ class Attention(nn.Module):
 
         Args:
             x: `(B, T, hidden_size)`.
-            rotation_table: cos and sin `(B or 1, 1, T, D / 2)`; None stands for positions 0, 1, 2, …
+            rotation_table: cos and sin `(B or 1, T, 1, D / 2)`; None stands for positions 0, 1, 2, …
             mask: `(B or 1, 1, T, S)`, True where a query may look; None is causal. On the manual path, what
                 `manual_bias` makes of it.
             cache: keys and values of the tokens before; the new ones are added to it.
@@ -97,11 +97,16 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         if rotation_table is None:
             rotation_table = self._default_rotation(length, x.device)
-        # A token's long vector becomes heads; heads then stand before tokens, as a batch of small problems.
-        q = self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_dim)).transpose(1, 2)  # (B, H, T, D)
-        k = self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_dim)).transpose(1, 2)  # (B, K, T, D)
-        v = self.v_proj(x).view(batch, length, -1, self.head_dim).transpose(1, 2)  # (B, K, T, D)
-        q, k = rotate(q, *rotation_table), rotate(k, *rotation_table)  # values carry no position
+        # A token's long vector becomes heads; queries and keys are normed and turned, values carry no position.
+        q = rotate(self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_dim)), *rotation_table)
+        k = rotate(self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_dim)), *rotation_table)
+        v = self.v_proj(x).view(batch, length, -1, self.head_dim)
+        # Heads stand before tokens from here on, as a batch of small problems.
+        q, k, v = (
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+        )  # (B, H, T, D), k and v (B, K, T, D)
         if cache is not None:
             k, v = cache.update(self.layer_index, k, v)  # (B, K, S, D), S = tokens before + T
         if self.attention_path == "manual" and cache is None:
@@ -122,7 +127,8 @@ class Attention(nn.Module):
     def _default_rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         config = self.config
         frequencies = rope_frequencies(self.head_dim, config.rope_theta, config.rope_scaling).to(device)
-        return rotation(torch.arange(length, device=device), frequencies)
+        cos, sin = rotation(torch.arange(length, device=device), frequencies)  # (T, D/2)
+        return cos[:, None], sin[:, None]
 
 
 def manual_bias(

@@ -32,7 +32,7 @@ from .optimizer import Optimizer
 from .schedule import cosine_schedule, wsd_schedule
 from .trouble import broken_step, memory_advice
 
-REFERENCE_RATE, REFERENCE_WIDTH = 0.006, 128
+REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
 """Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
 
 
@@ -86,7 +86,7 @@ def fit(
         raise UserError("these batches have no end; set --steps")
     device = next(model.parameters()).device
     rate = settings.learning_rate or default_learning_rate(model)
-    embedding_rate = settings.embedding_learning_rate or rate * (5 / 3 if settings.optimizer == "muon" else 1)
+    embedding_rate = settings.embedding_learning_rate or rate * (2 if settings.optimizer == "muon" else 1)
     optimizer = Optimizer(model, settings.optimizer, rate, embedding_rate, settings.weight_decay)
 
     state = load_checkpoint(folder / "checkpoints", model, optimizer) if folder and settings.resume else None

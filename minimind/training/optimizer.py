@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .muon import Muon
+
 
 class Optimizer:
     """Muon or AdamW for the weight matrices, AdamW for everything else.
@@ -41,14 +43,7 @@ class Optimizer:
         adamw: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-8}
         self.parts: list[torch.optim.Optimizer] = []
         if matrix_parameters and matrices == "muon":
-            self.parts.append(
-                torch.optim.Muon(
-                    matrix_parameters,
-                    lr=learning_rate,
-                    weight_decay=weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            self.parts.append(Muon(matrix_parameters, lr=learning_rate, weight_decay=weight_decay))
         elif matrix_parameters:
             self.parts.append(
                 torch.optim.AdamW(matrix_parameters, lr=learning_rate, weight_decay=weight_decay, **adamw)
