@@ -44,7 +44,8 @@ class ModelConfig:
     num_attention_heads: int | None = None
     """Query heads. Default: heads of 64 numbers (of 32 below a width of 256)."""
     num_key_value_heads: int | None = None
-    """Key and value heads; each serves a group of query heads. Default: a quarter of the query heads, where that divides."""
+    """Key and value heads; each serves a group of query heads. Default: a quarter of the query heads, where that
+    divides."""
     head_dim: int | None = None
     """Numbers per head. Default: hidden_size / num_attention_heads."""
     intermediate_size: int | None = None
@@ -96,7 +97,9 @@ class ModelConfig:
         )
         if self.intermediate_size is None:
             self.intermediate_size = 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
-        _require(self.intermediate_size >= 1, f"intermediate_size must be at least 1, got {self.intermediate_size}")
+        _require(
+            self.intermediate_size >= 1, f"intermediate_size must be at least 1, got {self.intermediate_size}"
+        )
         _require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
         _require(self.rope_theta > 0, f"rope_theta must be positive, got {self.rope_theta}")
         if self.rope_scaling is not None:
@@ -159,7 +162,9 @@ class ModelConfig:
             raise UserError(f"model_type is {kind!r}; this package reads 'llama' and 'qwen3'")
         for name, plain in (("attention_bias", False), ("mlp_bias", False), ("hidden_act", "silu")):
             if data.get(name, plain) != plain:
-                raise UserError(f"{name} is {data[name]!r}; this package builds models with {name} {plain!r} only")
+                raise UserError(
+                    f"{name} is {data[name]!r}; this package builds models with {name} {plain!r} only"
+                )
         if data.get("use_sliding_window"):
             raise UserError("use_sliding_window is true; this package builds full attention only")
         rope = dict(data.get("rope_parameters") or {})
@@ -190,7 +195,9 @@ class ModelConfig:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{path}: not found; a run's folder has config.json and model.safetensors") from None
+            raise UserError(
+                f"{path}: not found; a run's folder has config.json and model.safetensors"
+            ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid JSON ({error})") from None
         if not isinstance(data, dict):
@@ -247,5 +254,7 @@ def _check_rope_scaling(scaling: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(scaling) - _ROPE_SCALING_KEYS)
     _require(not unknown, f"rope_scaling does not know {', '.join(unknown)}")
     _require(kind == "yarn", f"rope_scaling: rope_type must be 'yarn', got {kind!r}")
-    _require(scaling.get("factor", 0) >= 1, f"rope_scaling: factor must be at least 1, got {scaling.get('factor')}")
+    _require(
+        scaling.get("factor", 0) >= 1, f"rope_scaling: factor must be at least 1, got {scaling.get('factor')}"
+    )
     return {"rope_type": "yarn", **scaling}

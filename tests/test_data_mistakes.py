@@ -37,9 +37,9 @@ def test_the_first_mistake_is_found(world, text, right):
 def test_a_story_whose_ending_forgets_a_gift_is_wrong_where_it_forgets(world):
     story = (
         "One hot evening, Erik the gardener and his neighbour Tala were on the mountain. Erik had a dark "
-        "torch. Tala had an icy mitten. In between, Erik handed the torch to Tala, who felt grateful. Once "
-        "more, Tala planted a flag. Then Tala rested in the hut. In the end, "
+        "torch. Tala had an icy mitten. In between, he handed the torch to her, and she felt grateful. Once "
+        "more, she planted a flag. Then she rested in the hut. In the end, "
     )
-    true, forgetful = "Tala had the dark torch.", "Erik had the dark torch."
+    true, forgetful = "Tala had the torch.", "Erik had the torch."
     assert longest_beginning(world.write, story + true) == len(story + true)
     assert longest_beginning(world.write, story + forgetful) == len(story)

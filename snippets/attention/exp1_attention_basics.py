@@ -112,9 +112,9 @@ print(f"layer {layer}, head {head}: the last token's weight on Emma is {weight:.
 followed = 0
 for friend, (_, chances_now, _) in stories.items():
     followed += int(chances_now.argmax() == tokenizer.encode(f" {friend}")[0])
-emma, emma_replaced = (stories[friend][1][name[0]].item() for friend in ("Emma", "Omar"))
+emma, emma_replaced = (stories[friend][1][name[0]].item() for friend in ("Emma", "Lucy"))
 print(f"{len(friends)} friends, a story each: the model expects the right one in {followed}")
-print(f"chance of Emma: {emma:.1%}; with Omar in her place: {emma_replaced:.1%}")
+print(f"chance of Emma: {emma:.1%}; with Lucy in her place: {emma_replaced:.1%}")
 # --8<-- [end:look_up]
 
 # --8<-- [start:figure]
