@@ -86,7 +86,7 @@ class Attention(nn.Module):
 
         Args:
             x: `(B, T, hidden_size)`.
-            rotation_table: cos and sin `(B or 1, T, 1, D / 2)`; None stands for positions 0, 1, 2, …
+            rotation_table: cos and sin `(B or 1, T, 1, D)`; None stands for positions 0, 1, 2, …
             mask: `(B or 1, 1, T, S)`, True where a query may look; None is causal. On the manual path, what
                 `manual_bias` makes of it.
             cache: keys and values of the tokens before; the new ones are added to it.
@@ -127,7 +127,7 @@ class Attention(nn.Module):
     def _default_rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         config = self.config
         frequencies = rope_frequencies(self.head_dim, config.rope_theta, config.rope_scaling).to(device)
-        cos, sin = rotation(torch.arange(length, device=device), frequencies)  # (T, D/2)
+        cos, sin = rotation(torch.arange(length, device=device), frequencies)  # (T, D)
         return cos[:, None], sin[:, None]
 
 

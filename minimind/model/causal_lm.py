@@ -69,8 +69,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         if self.frequencies.device != input_ids.device:
             self.frequencies = self.frequencies.to(input_ids.device)
-        cos, sin = rotation(positions, self.frequencies)  # (B or 1, T, D/2)
-        table = cos[:, :, None], sin[:, :, None]  # (B or 1, T, 1, D/2): the same for all heads
+        cos, sin = rotation(positions, self.frequencies)  # (B or 1, T, D)
+        table = cos[:, :, None], sin[:, :, None]  # (B or 1, T, 1, D): the same for all heads
         x = self.dropout(self.embed_tokens(input_ids))  # (B, T, hidden_size)
         for layer in self.layers:
             x = layer(x, table, mask, cache)

@@ -80,23 +80,25 @@ def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every angle: positions `(…, T)` to two tensors `(…, T, head_dim / 2)`.
+    """Cosine and sine for `rotate`: positions `(…, T)` to two tensors `(…, T, head_dim)`.
 
     They are the same for all layers, so the model computes them once per forward. In fp32: in bf16 the
     positions 256 and 257 are the same number.
     """
     angles = positions[..., None].float() * frequencies  # (…, T, D/2)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    # A point (a, b) turns to (a cos - b sin, b cos + a sin): the first half takes its partner with a minus.
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of x `(…, T, head_dim)` by the angles of cos and sin `(…, T, head_dim / 2)`.
+    """Turn the pairs of x `(…, T, head_dim)` by the angles of cos and sin `(…, T, head_dim)`.
 
     Number i of the first half and number i of the second half make a pair ("rotate-half"). Weights trained
     with neighbours as pairs need their rows permuted first.
     """
-    x1, x2 = x.chunk(2, dim=-1)  # both (…, T, D/2)
-    return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).to(x.dtype)  # (…, T, D)
+    partners = x.roll(x.shape[-1] // 2, dims=-1)  # (…, T, D), the halves change places
+    return (x * cos + partners * sin).to(x.dtype)
 
 
 def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
