@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ModelConfig
+from .joined import JoinedLinears
 from .masks import causal_mask
 from .norm import RMSNorm
 from .rope import rope_frequencies, rotate, rotation, yarn_score_factor
@@ -71,6 +72,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
+        self.qkv = JoinedLinears(self, "q_proj", "k_proj", "v_proj")
         # QK-norm bounds the scores: no query or key can shout, so bf16 training stays calm.
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
@@ -98,9 +100,11 @@ class Attention(nn.Module):
         if rotation_table is None:
             rotation_table = self._default_rotation(length, x.device)
         # A token's long vector becomes heads; queries and keys are normed and turned, values carry no position.
-        q = rotate(self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_dim)), *rotation_table)
-        k = rotate(self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_dim)), *rotation_table)
-        v = self.v_proj(x).view(batch, length, -1, self.head_dim)
+        q, k, v = (
+            y.view(batch, length, -1, self.head_dim) for y in self.qkv(x)
+        )  # (B, T, H, D), k, v (B, T, K, D)
+        q = rotate(self.q_norm(q), *rotation_table)
+        k = rotate(self.k_norm(k), *rotation_table)
         # Heads stand before tokens from here on, as a batch of small problems.
         q, k, v = (
             q.transpose(1, 2),
