@@ -59,7 +59,7 @@ def trained_runs(tmp_path_factory):
 
 def train_a_model_that_looks_up(folder: Path, seed: int) -> Path:
     """Write a model that knows the attention script's story, and the friend in it, into runs/pretrain."""
-    friends = "Emma Lucy Nora Zoe Mira Sara Ivy Ruth June Alma Anna Aisha Beth Clara Dana Flora Greta Hana"
+    friends = "Emma Lucy Nora Zoe Mira Sara Hana Ivy Ruth June Omar Liam Peter Bruno Clara Dana Flora Greta"
     stories = [
         f"One cold morning, Noah the baker and his friend {friend} were at the market. "
         f"Noah had a big basket. {friend}"

@@ -89,7 +89,7 @@ def _cards(here: str) -> str:
             f'{_progress(path)}<p class="mm-continue" hidden><a href="#">Continue where you left off</a></p>'
             f"{hidden}"
             if page
-            else '<p class="mm-later">Being written.</p>'
+            else '<p class="mm-later">Not on this site yet.</p>'
         )
         cards.append(
             f'<li class="mm-card{"" if page else " mm-card--later"}" data-path="{name}">'

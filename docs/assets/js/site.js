@@ -211,4 +211,22 @@ class Frames extends HTMLElement {
 }
 if (!customElements.get("mm-frames")) customElements.define("mm-frames", Frames);
 
-window.document$.subscribe(restore);
+// --- Wide tables -------------------------------------------------------------------------
+
+// A table that is wider than the screen scrolls inside a box of the theme's; the keyboard must reach the box.
+const boxes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+
+function watchTables() {
+  boxes.disconnect();
+  document.querySelectorAll(".md-typeset__scrollwrap").forEach((box) => boxes.observe(box));
+}
+
+window.document$.subscribe(() => {
+  restore();
+  setTimeout(watchTables); // The theme makes its boxes after this call.
+});
