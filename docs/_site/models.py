@@ -37,8 +37,6 @@ def ensure_model() -> None:
     key = _key()
     if _kept(key):
         return
-    if os.environ.get("MINIMIND_KEEP_MODEL") and RUN.is_dir():
-        return
     with _lock():
         if not _kept(key):  # another build may have made it while this one waited
             _train(key)

@@ -103,8 +103,11 @@ class Attention(nn.Module):
         q, k, v = (
             y.view(batch, length, -1, self.head_dim) for y in self.qkv(x)
         )  # (B, T, H, D), k, v (B, T, K, D)
-        q = rotate(self.q_norm(q), *rotation_table)
-        k = rotate(self.k_norm(k), *rotation_table)
+        # The angles are the same for all heads, so queries and keys are turned in one go.
+        turned = rotate(
+            torch.cat((self.q_norm(q), self.k_norm(k)), dim=2), *rotation_table
+        )  # (B, T, H + K, D)
+        q, k = turned.split([self.num_heads, self.num_key_value_heads], dim=2)
         # Heads stand before tokens from here on, as a batch of small problems.
         q, k, v = (
             q.transpose(1, 2),

@@ -19,7 +19,7 @@ EOS_TOKEN_ID = 2
 PAD_TOKEN_ID = 0
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def stream(
     model: MiniMind,
     input_ids: Tensor,
