@@ -117,7 +117,7 @@ print(f"embedding {embedding:,} + {L} blocks of {attention + feed_forward + norm
 claim("counted by hand and by PyTorch alike", by_hand == sum(p.numel() for p in model.parameters()))
 
 # %% [markdown]
-# **You should see** the same number twice, or rather no complaint.
+# **You should see** one sum and no complaint: PyTorch counts the same.
 #
 # **If the claim fails** after you changed the config: is the embedding still tied? Without it the output layer has a matrix of its own.
 #
@@ -147,7 +147,7 @@ claim("an untrained model guesses among all tokens", abs(before.loss - math.log(
 #
 # ## 6. The training loop
 #
-# These twelve lines are all there is to it. Labels are the inputs; the model shifts them itself, so that each token is predicted from those before it.
+# This loop is all there is to it. Labels are the inputs; the model shifts them itself, so that each token is predicted from those before it.
 
 # %%
 STEPS, ROWS, PEAK = 250, 8, 1e-2
@@ -198,7 +198,7 @@ claim("training halved the loss at least", after.loss < before.loss / 2)
 claim("nobody reads better than the floor", after.nats > after.floor_nats)
 
 # %% [markdown]
-# **You should see** a perplexity that fell from hundreds to a few, and is still above the floor.
+# **You should see** a perplexity that fell from about the size of the vocabulary to a few, and is still above the floor.
 #
 # **If it is below the floor,** do not celebrate: held-out text has leaked into training, or the loss is measured wrongly.
 #
@@ -236,4 +236,4 @@ claim("the loaded model gives the same logits", same)
 # 3. **Forget the borders.** Leave `document_ids` out of the call. What does the model now see that it should not?
 # 4. **Four times the steps.** How much of the gap to the floor is left?
 #
-# What you can do now: train a small model on a text of your own, say what its first loss must be, and tell a good loss from a bad one.
+# What you can do now: train a small model, say what its first loss must be, and read its loss against the floor.

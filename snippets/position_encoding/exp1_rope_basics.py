@@ -77,8 +77,9 @@ experiment.show("rotation")
 # --8<-- [end:rotation]
 
 # --8<-- [start:shift]
-x = torch.randn(8, 32)  # eight words
-table = torch.randn(args.shift + 8, 32)  # learned positions, one row each
+generator = torch.Generator().manual_seed(args.seed)  # the same numbers whatever was drawn before
+x = torch.randn(8, 32, generator=generator)  # eight words
+table = torch.randn(args.shift + 8, 32, generator=generator)  # stands for learned positions, one row each
 
 
 def scores(start, rope):
