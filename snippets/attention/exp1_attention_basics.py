@@ -106,7 +106,9 @@ looks = maps[:, :, -1, first : first + len(name)].sum(dim=-1)  # (L, H)
 layer, head = divmod(looks.argmax().item(), looks.shape[1])
 weight = looks.max().item()
 print(tokenizer.decode(ids[1:]))
-print(f"next, the model expects {tokenizer.decode([chances.argmax().item()]).strip()!r} ({chances.max():.0%})")
+print(
+    f"next, the model expects {tokenizer.decode([chances.argmax().item()]).strip()!r} ({chances.max():.0%})"
+)
 print(f"layer {layer}, head {head}: the last token's weight on Emma is {weight:.0%}")
 
 followed = 0
