@@ -13,6 +13,10 @@ from typing import Any
 
 from .errors import UserError
 
+_WHOLE_NUMBERS = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "intermediate_size", "vocab_size", "max_position_embeddings",
+)  # fmt: skip
 _ROPE_SCALING_KEYS = {
     "type",
     "rope_type",
@@ -68,6 +72,12 @@ class ModelConfig:
     """Share of numbers dropped from each branch while training."""
 
     def __post_init__(self) -> None:
+        for name in _WHOLE_NUMBERS:
+            value = getattr(self, name)
+            _require(
+                value is None or (isinstance(value, int) and not isinstance(value, bool)),
+                f"{name} must be a whole number, got {value!r}",
+            )
         for name in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_attention_heads is None:
@@ -170,6 +180,7 @@ class ModelConfig:
         rope = dict(data.get("rope_parameters") or {})
         theta = rope.pop("rope_theta", data.get("rope_theta", 10000.0))
         scaling = data.get("rope_scaling") or rope
+        _require(isinstance(scaling, dict), f"rope_scaling must be a dictionary, got {scaling!r}")
         scaling = {key: value for key, value in scaling.items() if key != "rope_theta"}
         if scaling.get("rope_type", scaling.get("type", "default")) == "default":
             scaling = None
@@ -248,13 +259,20 @@ def _derive_heads(hidden_size: int, head_dim: int | None) -> int:
 
 
 def _check_rope_scaling(scaling: dict[str, Any]) -> dict[str, Any]:
+    _require(isinstance(scaling, dict), f"rope_scaling must be a dictionary, got {scaling!r}")
     scaling = {key: value for key, value in scaling.items() if key != "rope_theta"}
     kind = scaling.pop("type", None)
     kind = scaling.pop("rope_type", kind)
     unknown = sorted(set(scaling) - _ROPE_SCALING_KEYS)
     _require(not unknown, f"rope_scaling does not know {', '.join(unknown)}")
     _require(kind == "yarn", f"rope_scaling: rope_type must be 'yarn', got {kind!r}")
+    for name, value in scaling.items():
+        _require(
+            value is None or (isinstance(value, int | float) and value > 0),
+            f"rope_scaling: {name} must be a positive number, got {value!r}",
+        )
     _require(
-        scaling.get("factor", 0) >= 1, f"rope_scaling: factor must be at least 1, got {scaling.get('factor')}"
+        (scaling.get("factor") or 0) >= 1,
+        f"rope_scaling: factor must be at least 1, got {scaling.get('factor')}",
     )
     return {"rope_type": "yarn", **scaling}

@@ -268,3 +268,49 @@ def test_no_room_for_output_at_all(finished_run):
         )
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+def test_weights_without_run_json_are_nobodys_to_delete(flag, finished_run, here, capsys):
+    shutil.copytree(finished_run, here / "run")
+    (here / "run" / "run.json").unlink()
+    before = snapshot(here / "run")
+    assert main(["pretrain", *arguments(tiny_settings(here)), flag]) == 2
+    assert "no run.json" in capsys.readouterr().err
+    assert snapshot(here / "run") == before
+
+
+def test_overwrite_does_not_delete_a_folder_that_is_no_run(here, capsys):
+    (here / "run" / "data").mkdir(parents=True)
+    (here / "run" / "data" / "mine.txt").write_text("years of work")
+    assert main(["pretrain", *arguments(tiny_settings(here)), "--overwrite"]) == 2
+    assert "holds data but no run.json" in capsys.readouterr().err
+    assert (here / "run" / "data" / "mine.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**26)])
+def test_a_seed_out_of_range_costs_nothing(seed, finished_run, here, capsys):
+    shutil.copytree(finished_run, here / "run")
+    before = snapshot(here / "run")
+    assert main(["pretrain", *arguments(tiny_settings(here)), "--overwrite", "--seed", seed]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert snapshot(here / "run") == before
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(finished_run, here, capsys):
+    shutil.copytree(finished_run, here / "run")
+    config = json.loads((here / "run" / "config.json").read_text())
+    from minimind import MiniMind, ModelConfig
+
+    MiniMind(ModelConfig.preset("nano", vocab_size=config["vocab_size"] - 1)).save_pretrained(here / "run")
+    assert main(["generate", str(here / "run")]) == 2
+    assert "they are not of the same run" in capsys.readouterr().err
+
+
+def test_no_rounds_are_no_benchmark(capsys):
+    assert main(["benchmark", "decode", "--rounds", "0"]) == 2
+    assert "rounds must be at least 1" in capsys.readouterr().err

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ..errors import UserError
+
 
 @dataclass
 class Row:
@@ -49,6 +51,8 @@ def in_turn(arms: Sequence[Callable[[], float]], rounds: int, name: str) -> list
         The median of each arm.
     """
     speeds: list[list[float]] = [[] for _ in arms]
+    if rounds < 1:
+        raise UserError(f"rounds must be at least 1, got {rounds}")
     for number in range(rounds):
         print(f"{name}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for arm, found in zip(arms, speeds, strict=True):

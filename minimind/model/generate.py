@@ -61,6 +61,8 @@ def stream(
     _check(input_ids, attention_mask, max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty)
     if attention_mask is not None and bool(attention_mask.all()):
         attention_mask = None  # Without padding the steps need no mask, and are faster.
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UserError(f"seed must be between 0 and {2**63 - 1}, got {seed}")
     batch, length = input_ids.shape
     weight = model.lm_head.weight
     generator = None if seed is None else torch.Generator(weight.device).manual_seed(seed)

@@ -97,7 +97,13 @@ def load(folder: str | Path) -> tuple[MiniMind, Any]:
     from ..tokenizer import Tokenizer
     from .causal_lm import MiniMind
 
-    return MiniMind.from_pretrained(folder), Tokenizer.load(folder)
+    model, tokenizer = MiniMind.from_pretrained(folder), Tokenizer.load(folder)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}; "
+            "they are not of the same run"
+        )
+    return model, tokenizer
 
 
 def _json(data: dict[str, Any]) -> str:

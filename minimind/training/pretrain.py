@@ -91,6 +91,8 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
 def check(settings: PretrainSettings) -> None:
     """Refuse what cannot work, before anything is read."""
     check_training(settings)
+    if not 0 <= settings.seed < 2**32:
+        raise UserError(f"seed must be between 0 and {2**32 - 1}, got {settings.seed}")
     if settings.validation_documents < 1:
         raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
     if settings.data_path is None and settings.epochs != 1:

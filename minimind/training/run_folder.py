@@ -62,10 +62,14 @@ class RunFolder:
         if self.resumed:
             self._refuse_changes()
         left = [name for name in FILES if (self.path / name).exists()]
-        if left and self.run is None and not (settings.overwrite or settings.resume):
+        # A run that was stopped before its first step leaves its data and no run.json; it may start over. Weights
+        # and checkpoints are work, and without run.json nobody knows whose: they are not for us to delete.
+        work = [name for name in left if name in ("model.safetensors", "checkpoints")]
+        known = self.run is not None or (settings.overwrite and (self.path / "run.json").exists())
+        if (left if not settings.resume else work) and not known:
             raise UserError(
-                f"{self.path}: holds {left[0]} but no run.json; choose another --output, "
-                "or --overwrite to delete it"
+                f"{self.path}: holds {(work or left)[0]} but no run.json; choose another --output, "
+                "or delete it yourself"
             )
         if not self.finished and not self.resumed:
             self._try_to_write()
