@@ -119,17 +119,29 @@ class Attention(nn.Module):
         if self.attention_path == "manual" and cache is None:
             out = manual_attention(q, k, v, self.scale, mask)  # (B, H, T, D)
         else:
-            grouped = self.num_heads != self.num_key_value_heads
-            out = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                is_causal=mask is None and length > 1,
-                scale=self.scale,
-                enable_gqa=grouped,
-            )  # (B, H, T, D)
+            out = self._kernel(q, k, v, mask)  # (B, H, T, D)
         return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
+
+    def _kernel(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """PyTorch's kernel: q `(B, H, T, D)`, k and v `(B, K, S, D)` to `(B, H, T, D)`."""
+        batch, heads, length, head_dim = q.shape
+        grouped = heads != k.shape[1]
+        if grouped and length == 1:
+            # The kernel would copy keys and values for every query head. One new token has one query a head,
+            # and all may look at the same: to the kernel they are the tokens of one head.
+            q = q.reshape(batch, k.shape[1], -1, head_dim)  # (B, K, H / K, D)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale).view(
+                batch, heads, 1, head_dim
+            )
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and length > 1,
+            scale=self.scale,
+            enable_gqa=grouped,
+        )
 
     def _default_rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         config = self.config

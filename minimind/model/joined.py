@@ -6,6 +6,8 @@ work. Three small matrices take longer than one that is as large as all three: e
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,19 +29,23 @@ class JoinedLinears:
         self.names = names
         self.parts: list[Tensor] = []
         self.versions: list[int] = []
+        self.widths: list[int] = []
         self.weight = torch.empty(0)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Apply the layers: x `(…, T, D)` to one `(…, T, out_features)` for each layer."""
-        layers = [getattr(self.owner, name) for name in self.names]
+        layers: list[Any] = [
+            self.owner._modules[name] for name in self.names
+        ]  # getattr, at a fifth of its time
         if x.shape[-2] > 1 or torch.is_grad_enabled() or not all(map(_is_plain, layers)):
             return tuple(layer(x) for layer in layers)
-        weights = [layer.weight for layer in layers]
+        weights = [layer._parameters["weight"] for layer in layers]
         if not self._holds(weights):
             self.parts = [weight.detach() for weight in weights]
             self.versions = [weight._version for weight in weights]
+            self.widths = [weight.shape[0] for weight in weights]
             self.weight = torch.cat(self.parts)  # (sum of out_features, D)
-        return F.linear(x, self.weight).split([weight.shape[0] for weight in weights], dim=-1)
+        return F.linear(x, self.weight).split(self.widths, dim=-1)
 
     def _holds(self, weights: list[Tensor]) -> bool:
         """Whether the joined matrix still is what the weights are.
@@ -47,16 +53,16 @@ class JoinedLinears:
         The parts keep the old memory alive, so a new tensor cannot take its place; and writing into a tensor
         raises its version.
         """
-        return len(self.parts) == len(weights) and all(
-            weight.data_ptr() == part.data_ptr() and weight._version == version
-            for weight, part, version in zip(weights, self.parts, self.versions, strict=True)
-        )
+        for weight, part, version in zip(weights, self.parts, self.versions, strict=False):
+            if weight.data_ptr() != part.data_ptr() or weight._version != version:
+                return False
+        return bool(self.parts)
 
 
 def _is_plain(layer: nn.Module) -> bool:
     """A linear layer that nobody listens to."""
     return (
         type(layer) is nn.Linear
-        and layer.bias is None
+        and layer._parameters["bias"] is None
         and not (layer._forward_hooks or layer._forward_pre_hooks)
     )

@@ -61,6 +61,7 @@ class RMSNorm(nn.Module):
         # Under autocast a matrix product comes next, in bf16: the norm rounds once for all that read it.
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        if not torch.is_grad_enabled() and x.dtype == self.weight.dtype:
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps).to(dtype)  # the same, in one call
-        return _RMSNorm.apply(x, self.weight, self.eps, dtype)
+        weight = self.weight
+        if not torch.is_grad_enabled() and x.dtype == weight.dtype == dtype:
+            return F.rms_norm(x, weight.shape, weight, self.eps)  # the same, in one call
+        return _RMSNorm.apply(x, weight, self.eps, dtype)

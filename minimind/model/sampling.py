@@ -73,7 +73,7 @@ def choose(
         Ids `(B,)`.
     """
     if temperature == 0:
-        return logits.argmax(dim=-1)
+        return logits.float().argmax(dim=-1)
     logits = logits.float() / temperature
     if top_k:
         logits = keep_top_k(logits, top_k)
