@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, settings
-from .command import complain, main_of
+from .command import complain, main_of, run_guarded
 from .errors import UserError
 
 
@@ -21,11 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
-        print(overview())
-        return 0
+        return run_guarded(lambda: print(overview()))
     if given[0] == "--version":
-        print(f"minimind {__version__}")
-        return 0
+        return run_guarded(lambda: print(f"minimind {__version__}"))
     if given[0] not in VERBS:
         near = difflib.get_close_matches(given[0], VERBS, n=1)
         advice = f"did you mean {near[0]!r}?" if near else "`minimind --help` lists them"
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind, action = VERBS[given[0]]
     try:
         return main_of(given[0], kind, action, given[1:])
-    except SystemExit as leaving:  # Help, or arguments that cannot be read: the parser has said which.
+    except SystemExit as leaving:  # The parser has printed its help.
         return int(leaving.code or 0)
 
 

@@ -3,8 +3,13 @@ line."""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import errno
+import io
+import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -15,6 +20,8 @@ from .errors import UserError
 
 Settings = TypeVar("Settings")
 
+MEMORY_SETTINGS = ("batch_size", "max_seq_len", "hidden_size", "max_new_tokens")
+"""Settings that memory grows with."""
 SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 """Exit status of a program that left because of a signal, as shells have it: 128 + its number."""
 
@@ -40,7 +47,7 @@ def main_of(
         result = action(parse(settings, given, f"minimind {name}"))
         return SIGNAL_STATUS.get(getattr(result, "reason", ""), 0) if not isinstance(result, int) else result
 
-    return run_guarded(act)
+    return run_guarded(act, [field.name for field in fields(settings)])  # type: ignore[arg-type]
 
 
 def parse(settings: type[Settings], arguments: Sequence[str], prog: str) -> Settings:
@@ -48,15 +55,52 @@ def parse(settings: type[Settings], arguments: Sequence[str], prog: str) -> Sett
     same.
 
     With `--resume` the settings that a run was started with stand for those that are not given again.
+
+    Raises:
+        UserError: naming the argument that cannot be read. Help is printed, and leaves by SystemExit.
     """
+    parsed = _read(settings, arguments, prog)
+    stored = stored_settings(parsed)
+    return parsed if stored is None else _read(settings, arguments, prog, stored)
+
+
+def _read(
+    settings: type[Settings], arguments: Sequence[str], prog: str, default: Settings | None = None
+) -> Settings:
+    """Let tyro read the arguments; of its explanation keep one line."""
     import tyro
 
-    parsed = tyro.cli(settings, prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    stored = stored_settings(parsed)
-    if stored is None:
-        return parsed
-    # Flags that were on are off by default here, so both forms of each must be known.
-    return tyro.cli(settings, prog=prog, args=arguments, default=stored)
+    # A flag has one form, --resume. Over a stored run's settings, where it may be on, it needs --no-resume too.
+    how: dict[str, Any] = (
+        {"config": (tyro.conf.FlagCreatePairsOff,)} if default is None else {"default": default}
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            read: Any = tyro.cli(settings, prog=prog, args=arguments, return_unknown_args=True, **how)
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise UserError(f"{_explain(said.getvalue())}; see `{prog} --help`") from None
+    parsed, unknown = read
+    if unknown:
+        name = unknown[0].split("=")[0]
+        flags = ["--" + field.name.replace("_", "-") for field in fields(settings)]  # type: ignore[arg-type]
+        near = difflib.get_close_matches(name.replace("_", "-"), flags, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"see `{prog} --help`"
+        raise UserError(f"no argument {name!r} here; {advice}")
+    return parsed
+
+
+def _explain(said: str) -> str:
+    """The sentence in tyro's box: what stands below the title, to the first empty line or rule."""
+    lines = [line.strip("│╭╮╰╯─- ") for line in said.splitlines()]
+    words = " ".join(itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines[1:])))
+    wrong = re.match(r"Error parsing (--[\w-]+): .*\b(INT|FLOAT)\b.* from \[(.*)\]", words)
+    if wrong:
+        kind = "a whole number" if wrong[2] == "INT" else "a number"
+        return f"{wrong[1]} must be {kind}, got {wrong[3]}"
+    return words.rstrip(".")
 
 
 def stored_settings(parsed: Settings) -> Settings | None:
@@ -78,10 +122,17 @@ def stored_settings(parsed: Settings) -> Settings | None:
     return type(parsed)(**{name: value for name, value in before.items() if name in names})
 
 
-def run_guarded(action: Callable[[], int | None]) -> int:
-    """Run an action; what a user can mend becomes one line on stderr and a status, without a traceback."""
+def run_guarded(action: Callable[[], int | None], settings: Sequence[str] = ()) -> int:
+    """Run an action; what a user can mend becomes one line on stderr and a status, without a traceback.
+
+    Args:
+        action: gives the exit status, None for 0.
+        settings: names of what can be changed, for the advice when memory runs out.
+    """
     try:
-        return action() or 0
+        status = action() or 0
+        sys.stdout.flush()  # A full disk is met here, while it can still be said in one line.
+        return status
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
@@ -96,7 +147,9 @@ def run_guarded(action: Callable[[], int | None]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return complain("out of memory; lower --batch-size, --max-seq-len or --hidden-size")
+        sizes = [name for name in MEMORY_SETTINGS if name in settings]
+        flags = " or ".join("--" + name.replace("_", "-") for name in sizes)
+        return complain(f"out of memory; {f'lower {flags}' if flags else 'close other programs'}")
 
 
 def complain(message: str) -> int:

@@ -111,6 +111,7 @@ class ModelConfig:
             self.intermediate_size >= 1, f"intermediate_size must be at least 1, got {self.intermediate_size}"
         )
         _require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
+        _require(self.rms_norm_eps >= 0, f"rms_norm_eps must be at least 0, got {self.rms_norm_eps}")
         _require(self.rope_theta > 0, f"rope_theta must be positive, got {self.rope_theta}")
         if self.rope_scaling is not None:
             self.rope_scaling = _check_rope_scaling(self.rope_scaling)
@@ -207,7 +208,7 @@ class ModelConfig:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
-                f"{path}: not found; a run's folder has config.json and model.safetensors"
+                f"{folder}: no config.json there; a run's folder has config.json and model.safetensors"
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid JSON ({error})") from None

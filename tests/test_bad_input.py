@@ -108,6 +108,10 @@ def test_a_text_of_one_token(here, capsys, finished_run):
         (["--clip-norm", "0"], "clip_norm must be above 0"),
         (["--warmup", "2"], "warmup must be between 0 and 1"),
         (["--validation-share", "1"], "validation_share must be above 0 and below 1"),
+        (["--max-seconds", "-1"], "max_seconds must be at least 0"),
+        (["--checkpoint-seconds", "-1"], "checkpoint_seconds must be at least 0"),
+        (["--max-seq-len", "1000000000"], "max_seq_len must be at most 131,072"),
+        (["--preset", "nanoo", "--hidden-size", "32"], "no preset named 'nanoo'"),
         (["--device", "abacus"], "no device named 'abacus'"),
         (["--tokenizer", "missing"], "missing"),
         (["--tokenizer", "tokenizer_half"], "tokenizer_half"),
@@ -125,8 +129,87 @@ def test_bad_settings_of_pretraining(here, capsys, given, words):
     before = sorted(path.name for path in here.iterdir())
     fails(capsys, words, "pretrain", "--data-path", "good.jsonl", *base, *small, *given)
     left = {path.name for path in here.iterdir()} - set(before)
-    assert left <= {"runs"}
-    assert not (here / "runs" / "pretrain" / "run.json").exists()
+    assert not left  # not even an empty folder
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["pretrain", "--hidden-sze", "32"], "no argument '--hidden-sze' here; did you mean --hidden-size?"),
+        (["pretrain", "--resume", "--hidden_sze", "4"], "did you mean --hidden-size?"),
+        (["pretrain", "--zzz"], "no argument '--zzz' here; see `minimind pretrain --help`"),
+        (["pretrain", "--steps", "many"], "--steps must be a whole number, got 'many'"),
+        (["pretrain", "--max-seconds", "x"], "--max-seconds must be a number, got 'x'"),
+        (["pretrain", "--steps"], "Missing value for argument '--steps'"),
+        (["pretrain", "--optimizer", "sgd"], "invalid choice 'sgd' for argument '--optimizer'"),
+        (["generate", "one", "two"], "no argument 'two' here"),
+        (["generate", "--temperature", "warm"], "--temperature"),
+        (["data"], "Which data to write"),
+        (["data", "moon"], "invalid choice 'moon'"),
+        (["pretrian"], "no command 'pretrian'; did you mean 'pretrain'?"),
+    ],
+)
+def test_arguments_that_cannot_be_read(capsys, given, words):
+    fails(capsys, words, *given)
+
+
+@pytest.mark.parametrize("given", [["--help"], ["--version"], ["pretrain", "--help"], ["doctor"]])
+def test_no_room_for_what_a_command_says(given):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "minimind", *given], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_model_too_large_for_memory_does_not_cost_the_run_before_it(
+    here, capsys, finished_run, monkeypatch
+):
+    shutil.copytree(finished_run, here / "run")
+    before = snapshot(here / "run")
+
+    def too_large(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(sys.modules["minimind.training.pretrain"], "MiniMind", too_large)
+    flags = arguments(tiny_settings(here, output=str(here / "run"), overwrite=True))
+    fails(capsys, "out of memory; lower", "pretrain", *flags)
+    assert snapshot(here / "run") == before
+
+
+def test_run_json_of_nothing(here, capsys):
+    settings = tiny_settings(here, max_seconds=0)
+    pretrain(settings)
+    (here / "run" / "run.json").write_text("{}")
+    fails(capsys, "run.json: damaged", "pretrain", "--output", "run", "--resume")
+    fails(capsys, "run.json: damaged", "pretrain", *arguments(settings))
+
+
+def test_all_checkpoints_damaged(here, capsys):
+    pretrain(tiny_settings(here, max_seconds=0))
+    for state in (here / "run" / "checkpoints").glob("step-*/state.json"):
+        state.write_text("")
+    for _ in range(2):  # the same words each time: nothing was renamed or removed
+        fails(capsys, "no checkpoint can be read, start over", "pretrain", "--output", "run", "--resume")
+
+
+def test_a_tokenizer_of_another_run(here, capsys, finished_run):
+    """Of the same size, so nothing but its digest tells them apart."""
+    pretrain(tiny_settings(here, max_seconds=0, data_path=str(write_texts(here / "other.jsonl", seed=5))))
+    shutil.copytree(finished_run, here / "copy")
+    shutil.copy(here / "run" / "tokenizer.json", here / "copy" / "tokenizer.json")
+    fails(capsys, "not the tokenizer that this run was trained with", "generate", str(here / "copy"))
+    fails(capsys, "not the tokenizer that this run was trained with", "evaluate", str(here / "copy"))
+
+
+def test_a_run_without_its_data(here, capsys):
+    pretrain(tiny_settings(here, max_seconds=0))
+    shutil.rmtree(here / "run" / "data")
+    fails(capsys, "start over with --overwrite", "pretrain", "--output", "run", "--resume")
 
 
 def test_epochs_of_an_endless_world(here, capsys):
@@ -139,7 +222,7 @@ def test_epochs_of_an_endless_world(here, capsys):
     [
         ("nothing", "no such run"),
         ("run_half", "config.json"),
-        ("run_cut", "config.json: not found"),
+        ("run_cut", "no config.json there"),
         ("a_file", "no such"),
     ],
 )

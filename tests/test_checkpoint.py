@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, nam
     assert load_checkpoint(tmp_path, model, optimizer)["step"] == 1
     said = capsys.readouterr().err
     assert "step-00000002" in said
-    assert "falling back" in said
+    assert "going on from step-00000001" in said
     assert (tmp_path / "damaged-step-00000002").is_dir()  # Nothing is thrown away unasked.
 
 
@@ -105,6 +105,20 @@ def test_when_all_are_damaged_it_says_so(tmp_path):
     (save_checkpoint(tmp_path, *model_and_optimizer(), 1) / "optimizer.pt").write_bytes(b"")
     with pytest.raises(UserError, match="no checkpoint can be read"):
         load_checkpoint(tmp_path, *model_and_optimizer())
+
+
+def test_another_optimizer_is_refused_in_a_sentence(tmp_path):
+    model, optimizer = model_and_optimizer()
+    save_checkpoint(tmp_path, model, optimizer, 1)
+    other = torch.optim.SGD([{"params": [weight]} for weight in model.parameters()], lr=0.1)
+    with pytest.raises(UserError, match="step-00000001: holds the state of another optimizer"):
+        load_checkpoint(tmp_path, model, other)
+
+
+def test_progress_that_json_cannot_hold_leaves_no_trace(tmp_path):
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path, *model_and_optimizer(), 1, numerics=object())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):

@@ -78,9 +78,12 @@ def test_out_of_memory_says_what_to_lower(monkeypatch, capsys):
     def exhausted(given):
         raise MemoryError
 
-    monkeypatch.setitem(VERBS, "doctor", (settings.DoctorSettings, exhausted))
-    assert main(["doctor"]) == 2
-    assert "lower --batch-size" in capsys.readouterr().err
+    monkeypatch.setitem(VERBS, "pretrain", (settings.PretrainSettings, exhausted))
+    assert main(["pretrain"]) == 2
+    assert "lower --batch-size or --max-seq-len or --hidden-size" in capsys.readouterr().err
+    monkeypatch.setitem(VERBS, "generate", (settings.GenerateSettings, exhausted))
+    assert main(["generate"]) == 2
+    assert "lower --max-new-tokens" in capsys.readouterr().err  # and no flag that this command has not
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

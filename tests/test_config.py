@@ -57,3 +57,8 @@ def test_a_damaged_config_json_is_one_line_with_its_path(tmp_path):
             ModelConfig.load(tmp_path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+def test_a_negative_eps_is_refused():
+    with pytest.raises(UserError, match="rms_norm_eps must be at least 0"):
+        ModelConfig(rms_norm_eps=-1)

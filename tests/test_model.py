@@ -327,7 +327,7 @@ def test_loading_says_what_is_wrong(tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder, file = tmp_path / "run", tmp_path / "run" / "model.safetensors"
-    with pytest.raises(UserError, match=r"config.json: not found"):
+    with pytest.raises(UserError, match=r"no config\.json there"):
         MiniMind.from_pretrained(folder)
     tiny().save_pretrained(folder)
     good = file.read_bytes()
@@ -391,3 +391,18 @@ def test_loading_leaves_the_random_numbers_alone(tmp_path):
     torch.manual_seed(1)
     MiniMind.from_pretrained(tmp_path)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_rows_may_have_positions_of_their_own():
+    torch.manual_seed(0)
+    x, frequencies = torch.randn(3, 2, 5, 8), rope_frequencies(8, 1e4)  # (B, H, T, D)
+    positions = torch.stack([torch.arange(5) + start for start in (0, 7, 100)])  # (B, T)
+    turned = apply_rope(x, positions, frequencies)
+    for row in range(3):
+        torch.testing.assert_close(turned[row], apply_rope(x[row], positions[row], frequencies))
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(4, 8), (5, 6)])
+def test_positions_that_do_not_fit_are_named(tokens, width):
+    with pytest.raises(ValueError, match=rf"x has {tokens} tokens of {width} numbers; the 5 positions"):
+        apply_rope(torch.randn(2, tokens, width), torch.arange(5), rope_frequencies(8, 1e4))

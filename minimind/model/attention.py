@@ -31,7 +31,8 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
         mask: `(…, T, S)`, True where a query may look at a key; None lets all look at all.
 
     Returns:
-        `(…, T, D)`: for each query the average of the values, weighted by how well their keys fit.
+        `(…, T, D)`: for each query the average of the values, weighted by how well their keys fit. An average
+        over nothing does not exist: a query that may look at no key gets NaN.
 
     References:
         Vaswani et al., Attention Is All You Need, 2017, https://arxiv.org/abs/1706.03762

@@ -50,7 +50,8 @@ def stream(
         eos_token_id: a row ends with it (or one of them); None never ends.
         pad_token_id: fills rows that have ended; None fills with the end token.
         seed: the same seed gives the same text, and PyTorch's own random numbers are left alone. None draws
-            from those.
+            from those. The rows of a batch draw one after the other, so where the text is drawn
+            (`temperature` above 0) a row of a batch draws other numbers than alone.
 
     Yields:
         The new ids of each step, `(B,)`. It stops early when every row has ended.
@@ -153,6 +154,7 @@ def _check(
     ]
     for name, value, low, high in settings:
         if value is not None and not low <= value <= high:
-            raise UserError(f"{name} must be between {low} and {high}, got {value}")
+            limits = f"between {low} and {high}" if high < float("inf") else f"at least {low}"
+            raise UserError(f"{name} must be {limits}, got {value}")
     if repetition_penalty <= 0:
         raise UserError(f"repetition_penalty must be above 0, got {repetition_penalty}")

@@ -103,7 +103,18 @@ def load(folder: str | Path) -> tuple[MiniMind, Any]:
             f"{folder}: the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}; "
             "they are not of the same run"
         )
+    trained_with = _tokenizer_of_run(Path(folder))
+    if trained_with not in (None, tokenizer.digest):
+        raise UserError(f"{folder}: tokenizer.json is not the tokenizer that this run was trained with")
     return model, tokenizer
+
+
+def _tokenizer_of_run(folder: Path) -> str | None:
+    """Digest of the tokenizer that a run trained with; None where run.json is missing or does not say."""
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]["tokenizer_digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _json(data: dict[str, Any]) -> str:

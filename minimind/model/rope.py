@@ -106,11 +106,21 @@ def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
 
     Args:
         x: `(…, T, head_dim)`.
-        positions: `(…, T)`; its leading dimensions broadcast against those of x.
+        positions: `(T,)`, or `(B, T)` where the rows of x `(B, …, T, head_dim)` have positions of their own.
         frequencies: `(head_dim / 2,)`, from `rope_frequencies`.
 
     Returns:
         The turned vectors, shape and dtype of x. No length changes.
+
+    Raises:
+        ValueError: if x has not as many tokens as there are positions, or not two numbers for each frequency.
     """
-    cos, sin = rotation(positions, frequencies)
+    if (x.shape[-2], x.shape[-1]) != (positions.shape[-1], 2 * frequencies.shape[0]):
+        raise ValueError(
+            f"x has {x.shape[-2]} tokens of {x.shape[-1]} numbers; the {positions.shape[-1]} positions and "
+            f"{frequencies.shape[0]} frequencies are for {positions.shape[-1]} of {2 * frequencies.shape[0]}"
+        )
+    cos, sin = rotation(positions, frequencies)  # (T, D) or (B, T, D)
+    while positions.dim() > 1 and cos.dim() < x.dim():
+        cos, sin = cos.unsqueeze(-3), sin.unsqueeze(-3)  # (B, 1, T, D): the same for all heads
     return rotate(x, cos, sin)

@@ -133,7 +133,10 @@ class Tokenizer:
             _write(folder / "tokenizer.json", self._settings)
             _write(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False))
         except OSError as error:
-            raise UserError(f"{folder}: the tokenizer cannot be written ({error.strerror})") from None
+            reason = (
+                "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
+            )
+            raise UserError(f"{folder}: the tokenizer cannot be written ({reason})") from None
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Tokenizer:

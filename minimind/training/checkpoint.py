@@ -55,6 +55,7 @@ def save_checkpoint(
     folder = Path(folder)
     final = folder / f"step-{step:08d}"
     aside = folder / f".writing-{step:08d}"
+    json.dumps(progress)  # What JSON cannot hold is refused before anything is written.
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -101,25 +102,32 @@ def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -
         UserError: if checkpoints are there but none can be read, or it holds a model of another shape.
     """
     folder = Path(folder)
-    candidates = find_checkpoints(folder)
-    for path in candidates:
+    damaged: dict[Path, str] = {}
+    for path in find_checkpoints(folder):
         try:
             state = read_state(path)
         except UserError as error:
-            print(f"{error}; set aside, falling back to the checkpoint before it", file=sys.stderr)
-            os.rename(path, path.with_name(f"damaged-{path.name}"))
+            damaged[path] = str(error)
             continue
+        for other, words in damaged.items():
+            print(f"{words}; set aside, going on from {path.name}", file=sys.stderr)
+            os.rename(other, other.with_name(f"damaged-{other.name}"))
         try:
             load_model(model, str(path / "model.safetensors"))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise UserError(f"{path}: holds a model of another shape ({reason})") from None
         stored = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(stored["optimizer"])
+        try:
+            optimizer.load_state_dict(stored["optimizer"])
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: holds the state of another optimizer ({error})") from None
         _restore_random_state(stored["random"])
         return state
-    if candidates or list(folder.glob("damaged-*")):
-        raise UserError(f"{folder}: no checkpoint can be read; start over with --overwrite")
+    if damaged:
+        raise UserError(
+            f"{'; '.join(damaged.values())}; no checkpoint can be read, start over with --overwrite"
+        )
     return None
 
 

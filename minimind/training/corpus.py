@@ -19,6 +19,7 @@ import numpy as np
 from ..data import TokenStore, World, encode_documents, pack, read_records
 from ..errors import UserError
 from ..metrics import HeldOut, held_out
+from ..progress import progress
 from ..settings import PretrainSettings
 from ..tokenizer import Tokenizer, train_tokenizer
 from ..tokenizer.train import VocabularyTooLarge
@@ -52,7 +53,7 @@ class Corpus:
         return {"input_ids": np.concatenate(ids), "document_ids": np.concatenate(owners)}
 
 
-def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, folder: Path) -> None:
+def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, folder: Path) -> int:
     """Read, split, encode and store the documents, for `open_corpus`.
 
     Args:
@@ -60,6 +61,9 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
         vocab_size: ids of the tokenizer that is trained, unless settings name one.
         row_count: rows that the run will read, for the world, which would go on for ever.
         folder: gets `data/` and the tokenizer.
+
+    Returns:
+        Ids of the tokenizer.
 
     Raises:
         UserError: if the documents cannot be read, or are too few.
@@ -80,7 +84,12 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
         training = own_documents(settings, chosen, False)
     tokenizer = make_tokenizer(settings, vocab_size, sample)
     encoded = until(encode_documents(tokenizer, (document.text for document in training)), wanted)
-    store = TokenStore.write(folder / "data" / "train", encoded, tokenizer.vocab_size, tokenizer.digest)
+    store = TokenStore.write(
+        folder / "data" / "train",
+        progress(encoded, "encoding, tokens", wanted, len),
+        tokenizer.vocab_size,
+        tokenizer.digest,
+    )
     kept = held_out(tokenizer, measured)
     TokenStore.write(
         folder / "data" / "held_out",
@@ -94,10 +103,12 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
         "training_tokens": store.num_tokens,
         "held_out_documents": len(kept),
         "vocab_size": tokenizer.vocab_size,
+        "tokenizer_digest": tokenizer.digest,
     }
     measures = {"bytes": [document.bytes for document in kept], "nats": [document.nats for document in kept]}
     (folder / "data" / "corpus.json").write_text(json.dumps({"facts": facts, **measures}), encoding="utf-8")
     tokenizer.save(folder)
+    return tokenizer.vocab_size
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -106,9 +117,12 @@ def open_corpus(folder: Path) -> Corpus:
     Raises:
         UserError: if it is not whole.
     """
-    tokenizer = Tokenizer.load(folder)
-    store = TokenStore.open(folder / "data" / "train", tokenizer.digest)
-    kept, facts = read_held_out(folder)
+    try:
+        tokenizer = Tokenizer.load(folder)
+        store = TokenStore.open(folder / "data" / "train", tokenizer.digest)
+        kept, facts = read_held_out(folder)
+    except UserError as error:
+        raise UserError(f"{error}; start over with --overwrite") from None
     return Corpus(tokenizer, store, kept, facts)
 
 
@@ -121,7 +135,7 @@ def read_held_out(folder: Path) -> tuple[list[HeldOut], dict[str, Any]]:
         measures = zip(store, stored["bytes"], stored["nats"], strict=True)
         return [HeldOut(ids.tolist(), size, nats) for ids, size, nats in measures], stored["facts"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged or missing; start over with --overwrite") from None
+        raise UserError(f"{path}: damaged or missing") from None
 
 
 def until(documents: Iterator[list[int]], wanted: int | None) -> Iterator[list[int]]:
@@ -140,11 +154,8 @@ def choose_held_out(settings: PretrainSettings) -> tuple[set[bytes], int]:
     Returns:
         Digests of the texts held out, at least one; and the number of documents.
     """
-    share = settings.validation_share
-    if not 0 < share < 1:
-        raise UserError(f"validation_share must be above 0 and below 1, got {share}")
     records = read_records(str(settings.data_path), skip_bad_rows=settings.skip_bad_rows)
-    digests = sorted({digest(record.text) for record in records})
+    digests = sorted({digest(record.text) for record in progress(records, "reading, documents")})
     if records.report.bad:
         print(f"left out {records.report.bad} bad row(s): {' | '.join(records.report.problems[:3])}")
     if len(digests) < 2:
@@ -152,7 +163,7 @@ def choose_held_out(settings: PretrainSettings) -> tuple[set[bytes], int]:
             f"{settings.data_path}: found one document only; training needs at least two, "
             "one of them to measure on"
         )
-    most = min(settings.validation_documents, round(share * len(digests)))
+    most = min(settings.validation_documents, round(settings.validation_share * len(digests)))
     return set(digests[: max(1, most)]), records.report.good
 
 

@@ -32,6 +32,8 @@ from .optimizer import Optimizer
 from .schedule import cosine_schedule, wsd_schedule
 from .trouble import broken_step, memory_advice
 
+LONGEST_ROW = 2**17
+"""Tokens in a row at most: attention's work grows with the square, and a mask of this size has 17 GB."""
 REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
 """Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
 
@@ -201,10 +203,16 @@ def check_training(settings: TrainingSettings) -> None:
     Raises:
         UserError: naming the setting.
     """
-    for name, smallest in (("steps", 1), ("max_seq_len", 2), ("validate_every", 1), ("sample_tokens", 0)):
+    at_least = {
+        "steps": 1, "epochs": 1, "batch_size": 1, "accumulation_steps": 1, "max_seq_len": 2, "validate_every": 1,
+        "sample_tokens": 0, "checkpoint_seconds": 0, "max_seconds": 0,
+    }  # fmt: skip
+    for name, smallest in at_least.items():
         value = getattr(settings, name)
-        if value is not None and value < smallest:
+        if value is not None and not smallest <= value < math.inf:
             raise UserError(f"{name} must be at least {smallest}, got {value}")
+    if settings.max_seq_len > LONGEST_ROW:
+        raise UserError(f"max_seq_len must be at most {LONGEST_ROW:,}, got {settings.max_seq_len:,}")
     for name in ("learning_rate", "embedding_learning_rate", "clip_norm"):
         value = getattr(settings, name)
         if value is not None and not 0 < value < math.inf:

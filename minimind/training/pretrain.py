@@ -48,13 +48,16 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
     steps = settings.steps or (WORLD_STEPS if settings.data_path is None else None)
     if not folder.resumed:
         row_count = (steps or 0) * settings.batch_size * settings.accumulation_steps
-        prepare_corpus(settings, config.vocab_size, row_count, folder.prepared)
+        with folder.preparing() as prepared:
+            config.vocab_size = prepare_corpus(settings, config.vocab_size, row_count, prepared)
+            # A model that memory has no room for fails here, while an earlier run is still whole.
+            model = new_model(config, settings.seed, device)
         folder.begin()
-    corpus = open_corpus(folder.path)
-
-    seed_everything(settings.seed)
-    config.vocab_size = corpus.tokenizer.vocab_size
-    model = MiniMind(config).to(device)
+        corpus = open_corpus(folder.path)
+    else:
+        corpus = open_corpus(folder.path)
+        config.vocab_size = corpus.tokenizer.vocab_size
+        model = new_model(config, settings.seed, device)
     rows = corpus.rows(settings.max_seq_len)
     epochs = None if steps else settings.epochs
     batches = Batches(rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs)
@@ -95,10 +98,18 @@ def check(settings: PretrainSettings) -> None:
         raise UserError(f"seed must be between 0 and {2**32 - 1}, got {settings.seed}")
     if settings.validation_documents < 1:
         raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
+    if not 0 < settings.validation_share < 1:
+        raise UserError(f"validation_share must be above 0 and below 1, got {settings.validation_share}")
     if settings.data_path is None and settings.epochs != 1:
         raise UserError("the embedded world has no end, so it has no epochs; set its length with --steps")
     if settings.tokenizer is not None and settings.vocab_size is not None:
         raise UserError("--tokenizer brings its own vocabulary; leave --vocab-size out")
+
+
+def new_model(config: ModelConfig, seed: int, device: torch.device) -> MiniMind:
+    """A model with random weights, the same for the same seed."""
+    seed_everything(seed)
+    return MiniMind(config).to(device)
 
 
 def model_config(settings: PretrainSettings) -> ModelConfig:
@@ -107,9 +118,10 @@ def model_config(settings: PretrainSettings) -> ModelConfig:
     changes: dict[str, Any] = {name: getattr(settings, name) for name in names}
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"dropout": settings.dropout, "max_position_embeddings": settings.max_seq_len}
-    if settings.hidden_size is not None:
-        return ModelConfig(hidden_size=settings.hidden_size, **changes)
-    return ModelConfig.preset(settings.preset, **changes)
+    preset = ModelConfig.preset(settings.preset, **changes if settings.hidden_size is None else {})
+    return (
+        preset if settings.hidden_size is None else ModelConfig(hidden_size=settings.hidden_size, **changes)
+    )
 
 
 def validate(model: MiniMind, documents: list[HeldOut]) -> dict[str, Any]:

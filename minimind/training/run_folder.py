@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -71,8 +73,6 @@ class RunFolder:
                 f"{self.path}: holds {(work or left)[0]} but no run.json; choose another --output, "
                 "or delete it yourself"
             )
-        if not self.finished and not self.resumed:
-            self._try_to_write()
 
     def _refuse_changes(self) -> None:
         """A resumed run with other settings would be neither the old run nor a new one."""
@@ -89,13 +89,24 @@ class RunFolder:
                 "leave these flags out, or start over with --overwrite"
             )
 
-    def _try_to_write(self) -> None:
-        """Find out now, and not after an hour of training, that the folder cannot be written."""
+    @contextmanager
+    def preparing(self) -> Iterator[Path]:
+        """A folder to prepare the run in. If that fails, nothing is left of it."""
+        made = [
+            folder for folder in (self.path, *self.path.parents) if not folder.exists()
+        ]  # innermost first
         shutil.rmtree(self.prepared, ignore_errors=True)
-        self.prepared.mkdir(parents=True, exist_ok=True)
-        probe = self.prepared / "probe"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            self.prepared.mkdir(
+                parents=True, exist_ok=True
+            )  # Finds out now whether the folder can be written.
+            yield self.prepared
+        except BaseException:
+            shutil.rmtree(self.prepared, ignore_errors=True)
+            with suppress(OSError):  # Not empty: somebody else has put something there.
+                for folder in made:
+                    folder.rmdir()
+            raise
 
     def begin(self) -> None:
         """Delete what an earlier run left, and move in what was prepared.
@@ -147,7 +158,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         run = None
-    if not isinstance(run, dict):
+    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
         raise UserError(
             f"{folder / 'run.json'}: damaged; choose another --output, or --overwrite to start over"
         )
