@@ -56,6 +56,7 @@ def data(given: settings.DataSettings) -> None:
     from itertools import islice
 
     from .data import World
+    from .progress import progress
 
     if given.documents < 1:
         raise UserError(f"documents must be at least 1, got {given.documents}")
@@ -66,7 +67,8 @@ def data(given: settings.DataSettings) -> None:
     aside = path.with_suffix(".part")
     try:
         with open(aside, "w", encoding="utf-8") as file:
-            for document in islice(World(given.seed).documents(given.split), given.documents):
+            documents = islice(World(given.seed).documents(given.split), given.documents)
+            for document in progress(documents, "writing, documents", given.documents):
                 file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
         aside.replace(path)
     finally:
@@ -79,14 +81,16 @@ def tokenizer(given: settings.TokenizerSettings) -> None:
     from itertools import islice
 
     from .data import World, read_records
+    from .progress import progress
     from .tokenizer import train_tokenizer
 
     refuse_to_replace(Path(given.output) / "tokenizer.json", given.overwrite)
     if given.data_path is None:
         texts = [document.text for document in islice(World().documents("train"), 4000)]
     else:
-        texts = [record.text for record in read_records(given.data_path, skip_bad_rows=given.skip_bad_rows)]
-    trained = train_tokenizer(texts, given.vocab_size)
+        records = read_records(given.data_path, skip_bad_rows=given.skip_bad_rows)
+        texts = [record.text for record in progress(records, "reading, documents")]
+    trained = train_tokenizer(progress(texts, "counting, documents", len(texts)), given.vocab_size)
     trained.save(given.output)
     ids = sum(len(row) for row in trained.encode_batch(texts[:1000]))
     size = sum(len(text.encode()) for text in texts[:1000])

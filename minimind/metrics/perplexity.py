@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..progress import progress
 
 IGNORE = -100
 TOKENS_A_BATCH = 4096
@@ -82,7 +83,9 @@ def held_out(tokenizer: Any, documents: Iterable[Any]) -> list[HeldOut]:
 
 
 @torch.no_grad()
-def perplexity(model: Any, documents: Sequence[HeldOut], context_length: int | None = None) -> Perplexity:
+def perplexity(
+    model: Any, documents: Sequence[HeldOut], context_length: int | None = None, show_progress: bool = False
+) -> Perplexity:
     """Measure a model on whole documents, each alone in its row.
 
     Args:
@@ -91,6 +94,7 @@ def perplexity(model: Any, documents: Sequence[HeldOut], context_length: int | N
         context_length: longest piece that the model reads at once; default: what its config names. A longer
             document is read in pieces that share one token, so that each token is still predicted exactly
             once.
+        show_progress: draw a bar on a terminal.
 
     Returns:
         Sums over all documents; each token counts the same.
@@ -108,7 +112,11 @@ def perplexity(model: Any, documents: Sequence[HeldOut], context_length: int | N
     was_training = model.training
     model.eval()
     nats, tokens = torch.zeros((), dtype=torch.float64), 0
-    for input_ids, labels in _batches_by_length(pieces):
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches_by_length(pieces)
+    if show_progress:
+        count = sum(map(len, pieces))
+        batches = progress(batches, "reading, tokens", count, lambda batch: int((batch[1] != IGNORE).sum()))
+    for input_ids, labels in batches:
         output = model(input_ids.to(device), labels=labels.to(device))
         nats += output.loss_sum.cpu().double()
         tokens += int(output.label_count)

@@ -44,7 +44,7 @@ class Corpus:
 
     def rows(self, row_length: int) -> dict[str, np.ndarray]:
         """The documents packed into rows: `input_ids` and `document_ids`, both (N, row_length)."""
-        documents = iter(self.store)
+        documents = progress(self.store, "packing, documents", len(self.store))
         ids, owners = [], []
         while part := list(islice(documents, PACKED_AT_ONCE)):
             packed = pack(part, row_length, pad_id=self.tokenizer.pad_token_id)

@@ -31,7 +31,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     model, tokenizer = load(folder)
     model.to(choose_device(settings.device))
     documents, source = documents_for(folder, tokenizer, settings)
-    measured = perplexity(model, documents)
+    measured = perplexity(model, documents, show_progress=True)
     return {
         "run": str(folder),
         "source": source,
