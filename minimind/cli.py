@@ -175,6 +175,13 @@ def run(given: settings.RunSettings) -> int:
     return run_module(given.module, given.all)
 
 
+def exercise(given: settings.ExerciseSettings) -> int:
+    """Write a piece of the model yourself."""
+    from .exercises.command import exercise as do
+
+    return do(given)
+
+
 def doctor(given: settings.DoctorSettings) -> int:
     """Look at this machine."""
     from .doctor import examine, report
@@ -192,5 +199,6 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "evaluate": (settings.EvaluateSettings, evaluate),
     "benchmark": (settings.BenchmarkSettings, benchmark),
     "run": (settings.RunSettings, run),
+    "exercise": (settings.ExerciseSettings, exercise),
     "doctor": (settings.DoctorSettings, doctor),
 }

@@ -214,6 +214,23 @@ class RunSettings:
 
 
 @dataclass
+class ExerciseSettings:
+    """Write a piece of the model yourself, and have it checked."""
+
+    what: Positional[Literal["list", "start", "check", "hint", "solution"]]
+    """list shows all. start writes a file to complete. check runs it and names the mistake. hint gives the next of
+    three hints. solution asks first."""
+    name: Positional[str | None] = None
+    """Name of the exercise."""
+    folder: str = "exercises"
+    """Folder with your files."""
+    yes: bool = False
+    """Show a solution without asking."""
+    json: bool = False
+    """Print the list as JSON."""
+
+
+@dataclass
 class DoctorSettings:
     """Look at this machine: what a run would use, and what stands in its way."""
 

@@ -1,0 +1,1 @@
+"""Exercises that a reader writes and this package checks: `minimind exercise`."""

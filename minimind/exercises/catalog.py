@@ -1,0 +1,31 @@
+"""The exercises of the course, in the order of the path. Reading the list imports none of them."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+from ..errors import UserError
+from .task import Task
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "normalization": ("rms_norm",),
+    "attention": ("causal_mask",),
+}
+"""Names of the exercises of each module."""
+
+NAMES = tuple(name for names in MODULES.values() for name in names)
+
+
+def find_task(name: str) -> Task:
+    """The exercise of that name, with - or _ in it.
+
+    Raises:
+        UserError: if there is none, with the nearest name.
+    """
+    wanted = name.replace("-", "_")
+    if wanted not in NAMES:
+        near = difflib.get_close_matches(wanted, NAMES, n=1)
+        advice = f"did you mean {near[0]}?" if near else "`minimind exercise list` shows them"
+        raise UserError(f"no exercise {name!r}; {advice}")
+    return import_module(f".tasks.{wanted}", __package__).TASK

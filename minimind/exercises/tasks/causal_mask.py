@@ -1,0 +1,81 @@
+"""The causal mask: who may look at whom."""
+
+import torch
+from torch import Tensor
+
+from ..task import Mistake, Property, Task
+
+
+def causal_mask(queries: int, keys: int) -> Tensor:
+    """Say which keys each query may look at: itself and what came before.
+
+    Args:
+        queries: number of new tokens T. They are the last T of the keys: the others are in the cache.
+        keys: number of tokens S that there are in all, at least T.
+
+    Returns:
+        (T, S), True where a query may look.
+    """
+    first = keys - queries
+    positions = torch.arange(keys)
+    return positions[None, :] <= positions[first:, None]
+
+
+TASK = Task(
+    name="causal_mask",
+    module="attention",
+    minutes=5,
+    solution=causal_mask,
+    properties=[
+        Property("One token may look at itself", [{"queries": 1, "keys": 1}]),
+        Property(
+            "A token looks at itself and at those before it",
+            [{"queries": 2, "keys": 2}, {"queries": 4, "keys": 4}],
+        ),
+        Property(
+            "A new token looks at all tokens of the cache",
+            [{"queries": 1, "keys": 4}, {"queries": 2, "keys": 5}],
+        ),
+    ],
+    mistakes=[
+        Mistake(
+            "every token looked ahead", [("<=", ">=")], "A token must not see the one it is asked to predict."
+        ),
+        Mistake(
+            "tokens could not look at themselves",
+            [("<=", "<")],
+            "The first token would look at nothing, and a softmax over nothing is NaN.",
+        ),
+        Mistake(
+            "the border were one token too late, so each token saw the next one",
+            [("positions[first:, None]", "positions[first:, None] + 1")],
+            "Then the answer stands in the input: training loss falls to zero, and the model has learned to copy.",
+        ),
+        Mistake(
+            "the new tokens were the first of the keys, not the last",
+            [("positions[first:, None]", "positions[:queries, None]")],
+            "With a cache, query 0 is token S - T: shift the diagonal by that much.",
+        ),
+        Mistake(
+            "all tokens looked at all",
+            [
+                (
+                    "positions[None, :] <= positions[first:, None]",
+                    "torch.ones(queries, keys, dtype=torch.bool)",
+                )
+            ],
+            "Then nothing is causal: every token sees its own future.",
+        ),
+        Mistake(
+            "True and False were swapped",
+            [
+                (
+                    "return positions[None, :] <= positions[first:, None]",
+                    "return positions[None, :] > positions[first:, None]",
+                )
+            ],
+            "Here True means: may look. Some libraries mean the opposite.",
+        ),
+    ],
+    hints=("a", "b", "c"),
+)
