@@ -29,6 +29,8 @@ START_SECONDS = 60.0
 """Longest time in which the process must have started; importing torch takes some of it."""
 SHOWN_NUMBERS = 24
 """A tensor with more numbers is shown by its shape and a few of them."""
+ROUNDING = 1e-7
+"""A smaller number in a tensor is shown as 0: the cosine of π/2 comes out as -4e-8."""
 
 Outcome = dict[str, Any]
 
@@ -166,6 +168,8 @@ def equal(one: Any, two: Any) -> bool:
         return torch.allclose(one.float(), two.float(), rtol=tolerance, atol=1e-6, equal_nan=True)
     if isinstance(one, tuple) and isinstance(two, tuple):
         return len(one) == len(two) and all(map(equal, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
     if isinstance(one, float) or isinstance(two, float):
         both = isinstance(one, int | float) and isinstance(two, int | float)
         return both and abs(one - two) <= 1e-6 + 1e-5 * abs(two)
@@ -199,6 +203,10 @@ def difference(task: Task, found: Outcome, expected: Outcome) -> list[str]:
     if found["changed"]:
         return [f"the argument {' and '.join(found['changed'])} was changed; work on a copy", *printed]
     lines = [f"expected {show(wanted)}", f"yours    {show(value)}"]
+    if isinstance(value, int | float | tuple) and isinstance(wanted, Tensor):
+        lines.append(f"the type is {type(value).__name__}, it should be Tensor")
+    elif isinstance(value, Tensor) and isinstance(wanted, int | float | tuple):
+        lines.append(f"the type is Tensor, it should be {type(wanted).__name__}")
     if isinstance(value, Tensor) and isinstance(wanted, Tensor):
         if value.shape != wanted.shape:
             lines.append(f"the shape is {tuple(value.shape)}, it should be {tuple(wanted.shape)}")
@@ -216,8 +224,20 @@ def _shown(case: Case) -> list[str]:
 
 def show(value: Any) -> str:
     """A value in one line."""
+    if isinstance(value, list) and value and all(map(callable, value)):
+        return "[" + ", ".join(map(show, value)) + "]"
+    if isinstance(value, dict):
+        # Of the weights of a whole layer, the shapes are all that one can read.
+        many = sum(item.numel() for item in value.values() if isinstance(item, Tensor)) > SHOWN_NUMBERS
+        shown = (
+            f"{key}: {tuple(item.shape) if many and isinstance(item, Tensor) else show(item)}"
+            for key, item in value.items()
+        )
+        return "{" + ", ".join(shown) + "}"
+    if callable(value) and not isinstance(value, Tensor):
+        return getattr(value, "__name__", type(value).__name__)
     if not isinstance(value, Tensor):
-        return repr(value)
+        return _number(value) if isinstance(value, float) else repr(value)
     kind = (
         ""
         if value.dtype in (torch.float32, torch.bool, torch.int64)
@@ -230,7 +250,9 @@ def show(value: Any) -> str:
 
 
 def _nested(value: Any) -> str:
-    return "[" + ", ".join(map(_nested, value)) + "]" if isinstance(value, list) else _number(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_nested, value)) + "]"
+    return "0" if isinstance(value, float) and abs(value) < ROUNDING else _number(value)
 
 
 def _number(value: Any) -> str:

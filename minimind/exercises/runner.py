@@ -108,6 +108,8 @@ def _plain(value: Any) -> Any:
         return value.detach().clone()
     if isinstance(value, tuple | list):
         return tuple(_plain(item) for item in value)
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     return json.dumps({"kind": type(value).__name__})

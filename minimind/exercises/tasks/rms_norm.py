@@ -91,7 +91,7 @@ TASK = Task(
         Mistake(
             "the mean ran over all numbers of the batch, not over each vector",
             [(".mean(dim=-1, keepdim=True)", ".mean()")],
-            "dim=-1 is the vector of one token; no other token has a part in it.",
+            "Average over dim=-1, the vector of one token; no other token has a part in it.",
         ),
         Mistake(
             "the mean ran over the first dimension: over tokens, number by number",
@@ -126,7 +126,7 @@ TASK = Task(
         Mistake(
             "the weight were left out",
             [("(normalized * weight)", "normalized")],
-            "weight is a parameter that the model trains: one factor for each number.",
+            "The weight is a parameter that the model trains: one factor for each number.",
         ),
         Mistake(
             "the result stayed in fp32",
@@ -136,7 +136,7 @@ TASK = Task(
         Mistake(
             "the mean were taken in bf16",
             [("x32 = x.float()", "x32 = x")],
-            "bf16 keeps 8 bits of a number: a long sum drops its small parts.",
+            "A bf16 number keeps 8 bits: a long sum drops its small parts.",
         ),
         Mistake(
             "the gradient were cut off by detach() or no_grad()",
