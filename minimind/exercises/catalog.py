@@ -9,8 +9,10 @@ from ..errors import UserError
 from .task import Task
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "normalization": ("rms_norm",),
+    "normalization": ("rms_norm", "layer_norm", "pre_norm"),
+    "position_encoding": ("rope_frequencies", "apply_rope", "yarn_ramp"),
     "attention": ("causal_mask",),
+    "residual_connections": ("residual_block", "scaled_init", "logit_lens"),
 }
 """Names of the exercises of each module."""
 
