@@ -5,11 +5,17 @@ import json
 import re
 
 import pytest
+import torch
 
 from minimind.cli import main
+from minimind.config import PRESETS, ModelConfig
 from minimind.errors import UserError
+from minimind.exercises import solved
 from minimind.exercises.catalog import MODULES, NAMES, find_task
-from minimind.exercises.checker import agrees, check, diagnose, difference, outcomes_of, run_apart
+from minimind.exercises.checker import agrees, check, diagnose, difference, equal, outcomes_of, run_apart
+from minimind.exercises.runner import outcome_of
+from minimind.exercises.task import function_of
+from minimind.model import MiniMind
 
 MISTAKES = [(name, number) for name in NAMES for number in range(len(find_task(name).mistakes))]
 
@@ -235,3 +241,129 @@ def test_damaged_progress(here, capsys):
     status, _, err = say(capsys, "list")
     assert status == 2
     assert "progress.json: damaged" in err
+
+
+@pytest.mark.parametrize("name", solved.PIECES)
+def test_a_piece_that_later_exercises_build_on_is_a_solution(name):
+    assert getattr(solved, name) is find_task(name).solution
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        (
+            "transformer_block",
+            [
+                "rms_norm",
+                "rope_frequencies",
+                "apply_rope",
+                "causal_mask",
+                "grouped_query_attention",
+                "swiglu",
+            ],
+        ),
+        ("language_model", ["rms_norm", "transformer_block"]),
+    ],
+)
+def test_a_readers_own_pieces_can_stand_in_for_ours(name, pieces):
+    """By the names at the top of the reader's file."""
+    task = find_task(name)
+    assert "from minimind.exercises.solved import" in task.start()
+    function = function_of(task.solved(), name, f"<{name}>")
+    called = set()
+
+    def listened(piece):
+        def own(*given):
+            called.add(piece)
+            return getattr(solved, piece)(*given)
+
+        return own
+
+    for piece in pieces:
+        assert function.__globals__[piece] is getattr(solved, piece)
+        function.__globals__[piece] = listened(piece)
+    function(**task.properties[-1].cases[-1])
+    assert called == set(pieces)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "changes", [{}, {"qk_norm": False}, {"tie_word_embeddings": False}, {"head_dim": 26}]
+)
+def test_count_parameters_gives_what_our_model_counts(preset, changes):
+    config = ModelConfig.preset(preset, **changes)
+    with torch.device("meta"):
+        counted = MiniMind(config).num_parameters()
+    assert find_task("count_parameters").solution(vars(config)) == counted
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("head_dim", [8, 10])
+def test_language_model_is_our_model(tied, qk_norm, head_dim):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
+        intermediate_size=48,
+        vocab_size=50,
+        tie_word_embeddings=tied,
+        qk_norm=qk_norm,
+    )
+    model = MiniMind(config).eval()
+    for weight in model.parameters():
+        # Wide enough that every part has its say.
+        torch.nn.init.normal_(weight, mean=float(weight.dim() == 1), std=0.2)
+    input_ids = torch.randint(50, (2, 20))
+    expected = model(input_ids).logits
+    logits = find_task("language_model").solution(input_ids, model.state_dict(), config.to_hugging_face())
+    assert expected.std() > 1
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_language_model_takes_our_model_for_right():
+    """Its answers differ from ours by rounding, and the check lets that pass."""
+
+    def ours(input_ids, weights, config):
+        qk_norm = any("q_norm" in name for name in weights)
+        model = MiniMind(
+            ModelConfig(**config, qk_norm=qk_norm, tie_word_embeddings="lm_head.weight" not in weights)
+        )
+        model.load_state_dict({"lm_head.weight": weights["model.embed_tokens.weight"], **weights})
+        return model(input_ids).logits
+
+    for property in find_task("language_model").properties[1:]:
+        for case in property.cases:
+            assert equal(ours(**case), find_task("language_model").solution(**case))
+
+
+def test_next_token_loss_may_be_cross_entropy():
+    task = find_task("next_token_loss")
+
+    def short(logits, input_ids):
+        return torch.nn.functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1), input_ids[:, 1:].flatten()
+        )
+
+    for property in task.properties:
+        for case in property.cases:
+            assert agrees(outcome_of(short, property, case), outcome_of(task.solution, property, case))
+
+
+def test_multi_head_attention_may_be_pytorchs_kernel():
+    task = find_task("multi_head_attention")
+
+    def kernel(x, w_q, w_k, w_v, w_o, num_heads):
+        q, k, v = (
+            torch.nn.functional.linear(x, w).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+            for w in (w_q, w_k, w_v)
+        )
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return torch.nn.functional.linear(out.transpose(1, 2).flatten(2), w_o)
+
+    for property in task.properties:
+        for case in property.cases:
+            assert agrees(outcome_of(kernel, property, case), outcome_of(task.solution, property, case))

@@ -11,8 +11,15 @@ from .task import Task
 MODULES: dict[str, tuple[str, ...]] = {
     "normalization": ("rms_norm", "layer_norm", "pre_norm"),
     "position_encoding": ("rope_frequencies", "apply_rope", "yarn_ramp"),
-    "attention": ("causal_mask",),
+    "attention": (
+        "scaled_dot_product_attention",
+        "causal_mask",
+        "multi_head_attention",
+        "grouped_query_attention",
+    ),
+    "feed_forward": ("swiglu", "count_parameters"),
     "residual_connections": ("residual_block", "scaled_init", "logit_lens"),
+    "transformer_block": ("transformer_block", "language_model", "next_token_loss"),
 }
 """Names of the exercises of each module."""
 

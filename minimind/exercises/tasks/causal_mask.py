@@ -67,15 +67,46 @@ TASK = Task(
             "Then nothing is causal: every token sees its own future.",
         ),
         Mistake(
-            "True and False were swapped",
+            "allowed and forbidden had changed places",
             [
                 (
-                    "return positions[None, :] <= positions[first:, None]",
-                    "return positions[None, :] > positions[first:, None]",
+                    "positions[None, :] <= positions[first:, None]",
+                    "positions[None, :] > positions[first:, None]",
                 )
             ],
             "Here True means: may look. Some libraries mean the opposite.",
         ),
+        Mistake(
+            "queries stood in the columns and keys in the rows",
+            [
+                (
+                    "positions[None, :] <= positions[first:, None]",
+                    "positions[:, None] <= positions[None, first:]",
+                )
+            ],
+            "The scores are (T, S), a row for each query, and the mask lies on top of them.",
+        ),
+        Mistake(
+            "the tokens of the cache had no column",
+            [("positions[None, :] <=", "positions[None, first:] <=")],
+            "The mask is (T, S): there is a key for every token, also for those that were read before.",
+        ),
+        Mistake(
+            "the mask held 0 and -inf, to be added to the scores",
+            [
+                (
+                    "return positions[None, :] <= positions[first:, None]",
+                    "return torch.zeros(queries, keys).masked_fill(positions[None, :] > positions[first:, None], "
+                    'float("-inf"))',
+                )
+            ],
+            "Some code masks like that, but here the mask is of type bool: True where a query may look.",
+        ),
     ],
-    hints=("a", "b", "c"),
+    hints=(
+        "Number the tokens. A query may look at a key if the key's number is not larger than its own.",
+        "The keys have the numbers 0 to S - 1, the queries the last T of them: S - T to S - 1.",
+        "With positions = torch.arange(keys), compare positions[None, :], the keys (1, S), with "
+        "positions[keys - queries :, None], the queries (T, 1).",
+    ),
 )
