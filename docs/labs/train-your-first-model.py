@@ -192,8 +192,8 @@ plt.show()
 
 # %%
 after = perplexity(model, test)
-print(f"held-out perplexity {after.perplexity:.2f}, floor {after.floor_perplexity:.2f}")
-print(f"bits per byte       {after.bits_per_byte:.3f}")
+print(f"held-out perplexity  before {before.perplexity:,.0f}   after {after.perplexity:.2f}   floor {after.floor_perplexity:.2f}")
+print(f"bits per byte        before {before.bits_per_byte:.2f}   after {after.bits_per_byte:.2f}")
 claim("training halved the loss at least", after.loss < before.loss / 2)
 claim("nobody reads better than the floor", after.nats > after.floor_nats)
 
