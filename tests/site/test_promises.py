@@ -10,7 +10,9 @@ PAGE = (ROOT / "docs" / "how-this-site-checks-itself.md").read_text(encoding="ut
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:minimind|snippets|tests|docs)/[\w./]*)`", PAGE))))
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`((?:minimind|snippets|tests|docs)/[\w./]*)`", PAGE)))
+)
 def test_a_file_that_is_named_exists(name):
     assert (ROOT / name).exists()
 
