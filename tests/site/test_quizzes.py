@@ -34,7 +34,7 @@ def test_the_right_option_is_as_long_as_the_others(question):
     (right,) = (length(option) for option in question["options"] if "right" in option)
     others = [length(option) for option in question["options"] if "right" not in option]
     assert min(others) / 1.25 <= right <= max(others) * 1.25, (right, others)
-    assert max(others + [right]) <= 2 * min(others + [right]), (right, others)
+    assert max(right, *others) <= 2 * min(right, *others), (right, others)
 
 
 def test_right_options_stand_in_every_place():
