@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Train your first model
 #
-# **Goal.** You train a language model from nothing, watch its loss approach the floor, let it write before and after, save it and load it again. About 20 minutes of yours; the computer needs well under a minute of them.
+# **Goal.** You train a language model from nothing, watch its loss approach the floor, let it write before and after, save it and load it again. About 20 minutes, nearly all of them for reading: a model this small trains while you look on.
 #
 # **You need** PyTorch basics and the package: in a clone of the repository, `pip install -e .`. In Colab or Jupyter, install it into the environment of this notebook. Nothing else is downloaded.
 #

@@ -123,11 +123,13 @@ print(f"chance of {beginning!r}: {emma:.1%}; with Lucy in Emma's place: {emma_re
 # --8<-- [end:look_up]
 
 # --8<-- [start:figure]
-tokens = [tokenizer.decode([token]).strip() for token in ids]
-labels = [
-    text if text[:1].isupper() else "" for text in tokens
-]  # names and first words are enough to find one's way
-labels[0], labels[-1] = "start", tokens[-1]
+labels = [""] * len(ids)
+labels[0], labels[-1] = "start", "."
+for word in ("Noah", "Emma"):  # the names are enough to find one's way
+    pieces = tokenizer.encode(f" {word}")
+    for place in range(len(ids)):
+        if ids[place : place + len(pieces)] == pieces:
+            labels[place] = word
 fig, ax = plt.subplots(figsize=(4.8, 4.8))
 plots.heatmap(ax, maps[layer, head], rows=labels, columns=labels, colour=plots.QUERY)
 ax.set(xlabel="token looked at (key)", ylabel="token that looks (query)")

@@ -33,3 +33,13 @@ def test_the_commands_name_files_that_exist():
     assert commands
     for command in commands:
         assert all((ROOT / name).exists() for name in command.split())
+
+
+def test_the_claim_to_break_is_there():
+    (file, new, old) = re.search(
+        r"In `(snippets/[\w/.]+)`, ask for less: `([^`]+)` in place of `([^`]+)`", PAGE
+    ).groups()
+    script = (ROOT / file).read_text(encoding="utf-8")
+    assert old in script
+    assert new not in script
+    assert f"`python {file}`" in PAGE
