@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 
@@ -22,6 +22,8 @@ Settings = TypeVar("Settings")
 
 MEMORY_SETTINGS = ("batch_size", "max_seq_len", "hidden_size", "max_new_tokens")
 """Settings that memory grows with."""
+LARGEST = 10**9
+"""Steps, documents and the like at most: more is a slip of the finger."""
 SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 """Exit status of a program that left because of a signal, as shells have it: 128 + its number."""
 
@@ -89,6 +91,9 @@ def _read(
         near = difflib.get_close_matches(name.replace("_", "-"), flags, n=1)
         advice = f"did you mean {near[0]}?" if near else f"see `{prog} --help`"
         raise UserError(f"no argument {name!r} here; {advice}")
+    for name, value in vars(parsed).items():
+        if type(value) is int and name != "seed" and value > LARGEST:
+            raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST:,}, got {value}")
     return parsed
 
 
@@ -118,8 +123,25 @@ def stored_settings(parsed: Settings) -> Settings | None:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None  # There is no run, or a damaged one: the stage itself says so.
-    names = {field.name for field in fields(parsed)}  # type: ignore[arg-type]
-    return type(parsed)(**{name: value for name, value in before.items() if name in names})
+    hints = get_type_hints(type(parsed))
+    for name, value in before.items():
+        if name in hints and not _is_of(value, hints[name]):
+            raise UserError(
+                f"{Path(parsed.output) / 'run.json'}: damaged, the setting {name} is {value!r}; "  # type: ignore[attr-defined]
+                "put it right, or start over with --overwrite"
+            )
+    return type(parsed)(**{name: value for name, value in before.items() if name in hints})
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON fits the type of a setting."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):  # int | None
+        return any(_is_of(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
 
 
 def run_guarded(action: Callable[[], int | None], settings: Sequence[str] = ()) -> int:
@@ -129,6 +151,7 @@ def run_guarded(action: Callable[[], int | None], settings: Sequence[str] = ()) 
         action: gives the exit status, None for 0.
         settings: names of what can be changed, for the advice when memory runs out.
     """
+    forgiving_output()
     try:
         status = action() or 0
         sys.stdout.flush()  # A full disk is met here, while it can still be said in one line.
@@ -150,6 +173,13 @@ def run_guarded(action: Callable[[], int | None], settings: Sequence[str] = ()) 
         sizes = [name for name in MEMORY_SETTINGS if name in settings]
         flags = " or ".join("--" + name.replace("_", "-") for name in sizes)
         return complain(f"out of memory; {f'lower {flags}' if flags else 'close other programs'}")
+
+
+def forgiving_output() -> None:
+    """Let a terminal or file that has no "·" get a "?" in its place; it must not end an hour of training."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def complain(message: str) -> int:

@@ -13,10 +13,12 @@ from typing import Any
 
 from .errors import UserError
 
-_WHOLE_NUMBERS = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "intermediate_size", "vocab_size", "max_position_embeddings",
-)  # fmt: skip
+_AT_MOST = {
+    "hidden_size": 2**17, "num_hidden_layers": 1000, "num_attention_heads": 2**12, "num_key_value_heads": 2**12,
+    "head_dim": 2**12, "intermediate_size": 2**20, "vocab_size": 2**22, "max_position_embeddings": 2**30,
+}  # fmt: skip
+"""Whole numbers of a config, and limits far beyond any model: more is a slip of the finger."""
+_DERIVED = {"num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size"}
 _ROPE_SCALING_KEYS = {
     "type",
     "rope_type",
@@ -72,18 +74,25 @@ class ModelConfig:
     """Share of numbers dropped from each branch while training."""
 
     def __post_init__(self) -> None:
-        for name in _WHOLE_NUMBERS:
+        for name in _AT_MOST:
             value = getattr(self, name)
-            _require(
-                value is None or (isinstance(value, int) and not isinstance(value, bool)),
-                f"{name} must be a whole number, got {value!r}",
-            )
-        for name in ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+            if value is None and name in _DERIVED:
+                continue
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            _require(whole, f"{name} must be a whole number, got {value!r}")
+            _require(value >= 1, f"{name} must be at least 1, got {value}")
+            _require(value <= _AT_MOST[name], f"{name} must be at most {_AT_MOST[name]:,}, got {value}")
+        for name in ("rms_norm_eps", "rope_theta", "dropout"):
+            value = getattr(self, name)
+            _require(isinstance(value, int | float), f"{name} must be a number, got {value!r}")
         if self.num_attention_heads is None:
             self.num_attention_heads = _derive_heads(self.hidden_size, self.head_dim)
         heads = self.num_attention_heads
-        _require(heads >= 1, f"num_attention_heads must be at least 1, got {heads}")
+        _require(
+            self.qk_norm or self.hidden_size % heads == 0,
+            f"without qk_norm this is a Llama, whose heads must divide hidden_size, got hidden_size "
+            f"{self.hidden_size} and {heads} heads",
+        )
         if self.head_dim is None:
             _require(
                 self.hidden_size % heads == 0,
@@ -107,9 +116,6 @@ class ModelConfig:
         )
         if self.intermediate_size is None:
             self.intermediate_size = 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
-        _require(
-            self.intermediate_size >= 1, f"intermediate_size must be at least 1, got {self.intermediate_size}"
-        )
         _require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
         _require(self.rms_norm_eps >= 0, f"rms_norm_eps must be at least 0, got {self.rms_norm_eps}")
         _require(self.rope_theta > 0, f"rope_theta must be positive, got {self.rope_theta}")
@@ -189,6 +195,7 @@ class ModelConfig:
         known = {name: data[name] for name in names if data.get(name) is not None}
         known.setdefault("num_key_value_heads", data.get("num_attention_heads"))
         known.setdefault("tie_word_embeddings", False)
+        _require(isinstance(theta, int | float), f"rope_theta must be a number, got {theta!r}")
         return cls(**known, rope_theta=float(theta), rope_scaling=scaling, qk_norm=kind == "qwen3")
 
     def save(self, folder: str | Path) -> None:

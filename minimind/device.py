@@ -27,10 +27,11 @@ def choose_device(name: str | None = None) -> torch.device:
     kind = name.split(":")[0]
     if kind not in DEVICES:
         raise UserError(f"no device named {name!r}; there are {', '.join(DEVICES)}")
-    if not is_available(kind):
-        raise UserError(f"device {name!r} is not available here; leave --device out to use what is")
     import torch
 
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if name not in (kind, *(f"{kind}:{number}" for number in range(count))) or not is_available(kind):
+        raise UserError(f"device {name!r} is not available here; leave --device out to use what is")
     return torch.device(name)
 
 

@@ -10,6 +10,8 @@ import random
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .command import forgiving_output
+
 
 class ClaimError(AssertionError):
     """A measured result contradicts what the script says about it."""
@@ -59,6 +61,9 @@ def flags(description: str | None, **defaults: Any) -> argparse.Namespace:
             parser.add_argument(*spellings, default=default, type=type(default), help=help_text)
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the figures there as SVG files")
     values = parser.parse_args()
+    if not 0 <= values.seed < 2**32:
+        parser.error(f"--seed must be between 0 and {2**32 - 1}, got {values.seed}")
+    forgiving_output()
     _save_folder = values.save
     seed_everything(values.seed)
     return values

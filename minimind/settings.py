@@ -63,7 +63,7 @@ class TrainingSettings:
     checkpoint_seconds: float = 8.0
     """Longest time between two checkpoints. When they are made does not change what is learned."""
     max_seconds: float | None = None
-    """Save and leave after this time; --resume goes on from there."""
+    """Save and leave after this time of training; --resume goes on from there."""
     resume: bool = False
     """Go on from the last checkpoint in --output."""
     overwrite: bool = False

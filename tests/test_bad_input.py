@@ -110,7 +110,21 @@ def test_a_text_of_one_token(here, capsys, finished_run):
         (["--validation-share", "1"], "validation_share must be above 0 and below 1"),
         (["--max-seconds", "-1"], "max_seconds must be at least 0"),
         (["--checkpoint-seconds", "-1"], "checkpoint_seconds must be at least 0"),
-        (["--max-seq-len", "1000000000"], "max_seq_len must be at most 131,072"),
+        (["--max-seq-len", "1000000000"], "needs a mask of"),
+        (["--max-seq-len", "131072"], "needs a mask of 137,438,953,472 entries"),
+        (["--batch-size", "99999999999999999999"], "--batch-size must be at most 1,000,000,000"),
+        (["--accumulation-steps", "99999999999999999999"], "--accumulation-steps must be at most"),
+        (["--hidden-size", "99999999999999999998"], "--hidden-size must be at most"),
+        (["--hidden-size", "999999998"], "hidden_size must be at most 131,072"),
+        (["--num-hidden-layers", "99999999"], "num_hidden_layers must be at most 1,000"),
+        (["--head-dim", "0"], "head_dim must be at least 1"),
+        (["--vocab-size", "1" + "0" * 23], "--vocab-size must be at most"),
+        (["--vocab-size", "100000000"], "vocab_size must be at most 4,194,304"),
+        (["--validation-documents", "1" + "0" * 30], "--validation-documents must be at most"),
+        (["--learning-rate", "1e38"], "learning_rate must be above 0 and at most 1000"),
+        (["--learning-rate", "nan"], "learning_rate must be above 0"),
+        (["--device", "cpu:x"], "device 'cpu:x' is not available here"),
+        (["--device", "cpu:7"], "device 'cpu:7' is not available here"),
         (["--preset", "nanoo", "--hidden-size", "32"], "no preset named 'nanoo'"),
         (["--device", "abacus"], "no device named 'abacus'"),
         (["--tokenizer", "missing"], "missing"),
@@ -278,6 +292,10 @@ def test_stored_data_that_were_damaged(here, capsys):
         (["--temperature", "-1"], "temperature"),
         (["--top-p", "2"], "top_p"),
         (["--repetition-penalty", "0"], "repetition_penalty"),
+        (["--repetition-penalty", "nan"], "repetition_penalty must be between 0.1 and 10"),
+        (["--repetition-penalty", "1e-300"], "repetition_penalty must be between 0.1 and 10"),
+        (["--max-new-tokens", "999999999999999999"], "--max-new-tokens must be at most"),
+        (["--device", "cpu:x"], "device 'cpu:x'"),
         (["--max-new-tokens", "-1"], "max_new_tokens"),
     ],
 )
@@ -397,3 +415,91 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(finished_run, here,
 def test_no_rounds_are_no_benchmark(capsys):
     assert main(["benchmark", "decode", "--rounds", "0"]) == 2
     assert "rounds must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--tensorboard", "--compile"])
+def test_what_this_machine_cannot_do_costs_nothing(flag, here, capsys, finished_run, monkeypatch):
+    shutil.copytree(finished_run, here / "run")
+    before = snapshot(here / "run")
+    loop = sys.modules["minimind.training.loop"]
+
+    def no_compiler(_):
+        raise RuntimeError("no C++ compiler\nwas found")
+
+    monkeypatch.setattr(loop, "find_spec", lambda name: None)
+    monkeypatch.setattr(loop.torch, "compile", no_compiler)
+    flags = arguments(tiny_settings(here, output=str(here / "run"), overwrite=True))
+    fails(capsys, "leave", "pretrain", *flags, flag)
+    assert snapshot(here / "run") == before
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_without_unicode_ends_no_training(here, encoding):
+    settings = tiny_settings(here)
+    ran = subprocess.run(
+        [sys.executable, "-m", "minimind", "pretrain", *arguments(settings)],
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": encoding},
+    )
+    assert ran.returncode == 0, ran.stderr
+    for given in (["--help"], ["pretrain", "--help"], ["generate", str(here / "run")]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "minimind", *given],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", "abc"), ("seed", None), ("optimizer", "sgd"), ("compile", 1)]
+)
+def test_a_setting_in_run_json_of_another_type(here, capsys, name, value):
+    pretrain(tiny_settings(here, max_seconds=0))
+    run = json.loads((here / "run" / "run.json").read_text())
+    run["settings"][name] = value
+    (here / "run" / "run.json").write_text(json.dumps(run))
+    fails(capsys, f"the setting {name} is {value!r}", "pretrain", "--output", "run", "--resume")
+
+
+@pytest.mark.parametrize("row", ["[1]", '{"step": "a"}', "{}"])
+def test_metrics_that_are_no_rows_are_dropped(here, capsys, row):
+    pretrain(tiny_settings(here, max_seconds=0))
+    with open(here / "run" / "metrics.jsonl", "a") as file:
+        file.write(row + "\n")
+    assert main(["pretrain", "--output", "run", "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("rms_norm_eps", "x", "rms_norm_eps must be a number, got 'x'"),
+        ("num_hidden_layers", 99999999, "num_hidden_layers must be at most 1,000"),
+    ],
+)
+def test_a_config_with_a_wrong_value(here, capsys, finished_run, name, value, words):
+    shutil.copytree(finished_run, here / "run")
+    config = json.loads((here / "run" / "config.json").read_text())
+    (here / "run" / "config.json").write_text(json.dumps({**config, name: value}))
+    fails(capsys, words, "evaluate", "run")
+
+
+def test_a_word_of_a_million_letters_does_not_stall(here, capsys):
+    """Merging a pre-token takes the square of its length, so none is long."""
+    with open(here / "good.jsonl", "a") as file:
+        file.write(
+            json.dumps({"text": "x" * 1_000_000}) + "\n" + json.dumps({"text": " " * 100_000 + "a"}) + "\n"
+        )
+    given = ["tokenizer", "train", "--data-path", "good.jsonl", "--vocab-size", "280", "--output", "t"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "minimind", *given], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_snippet_with_a_bad_seed_says_so():
+    script = Path(__file__).parents[1] / "snippets" / "world" / "exp1_floor.py"
+    ran = subprocess.run([sys.executable, str(script), "--seed", "-1"], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "--seed must be between 0" in ran.stderr
+    assert "Traceback" not in ran.stderr

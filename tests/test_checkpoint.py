@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,3 +310,27 @@ def test_threads_precision_and_attention_path_are_taken_over(uninterrupted, tmp_
     finally:
         torch.set_num_threads(1)
     assert_same_result(uninterrupted, tmp_path / "run")
+
+
+def test_rows_after_a_resume_are_means_over_the_same_steps(tmp_path, monkeypatch):
+    """A row covers several steps; those before the checkpoint count too. TensorBoard shows each step once."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = tiny_settings(
+        tmp_path, steps=310, validate_every=100, sample_tokens=0
+    )  # a row each three steps
+    whole = pretrain(settings)
+    again = replace(settings, output=str(tmp_path / "again"), checkpoint_seconds=0, tensorboard=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Optimizer, "step", killed_at_call(Optimizer.step, 12))
+        with pytest.raises(Killed):
+            pretrain(again)
+    newest = find_checkpoints(tmp_path / "again" / "checkpoints")[0]
+    shutil.rmtree(newest)  # so that rows of steps after the last checkpoint are there already
+    assert find_checkpoints(tmp_path / "again" / "checkpoints")[0].name == "step-00000010"
+    resumed = pretrain(replace(again, resume=True))
+    assert [row["loss"] for row in resumed.rows] == [row["loss"] for row in whole.rows]
+    events = EventAccumulator(str(tmp_path / "again" / "tensorboard"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("loss")] == [row["step"] for row in whole.rows]

@@ -62,3 +62,9 @@ def test_a_damaged_config_json_is_one_line_with_its_path(tmp_path):
 def test_a_negative_eps_is_refused():
     with pytest.raises(UserError, match="rms_norm_eps must be at least 0"):
         ModelConfig(rms_norm_eps=-1)
+
+
+def test_a_llama_that_transformers_would_refuse_is_refused():
+    with pytest.raises(UserError, match="heads must divide hidden_size"):
+        ModelConfig(hidden_size=30, num_attention_heads=4, head_dim=8, qk_norm=False)
+    assert ModelConfig(hidden_size=30, num_attention_heads=4, head_dim=8).head_dim == 8

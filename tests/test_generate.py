@@ -208,7 +208,7 @@ def test_temperature_zero_is_greedy():
         ({"temperature": -0.5}, "temperature must be at least 0, got -0.5"),
         ({"top_p": 1.5}, "top_p must be between 0 and 1, got 1.5"),
         ({"min_p": -1}, "min_p must be between"),
-        ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be between 0.1 and 10"),
         ({"input_ids": torch.tensor([[1, 2, 77]])}, "input_ids has the id 77"),
     ],
 )
@@ -224,3 +224,16 @@ def test_a_full_cache_says_so(model):
     assert cache.length == 3
     with pytest.raises(ValueError, match="holds 4 tokens, 5 were given"):
         model(torch.tensor([[1, 2]]), cache=cache)
+
+
+def test_a_tiny_temperature_is_greedy_and_no_nan(model):
+    prompt = torch.tensor([[1, 5, 9]])
+    greedy = model.generate(prompt, max_new_tokens=5, temperature=0, eos_token_id=None)
+    assert torch.equal(model.generate(prompt, max_new_tokens=5, temperature=1e-40, eos_token_id=None), greedy)
+
+
+def test_no_end_tokens_are_none(model):
+    prompt = torch.tensor([[1, 5, 9]])
+    given = {"max_new_tokens": 4, "temperature": 0}
+    never = model.generate(prompt, eos_token_id=None, **given)
+    assert torch.equal(model.generate(prompt, eos_token_id=[], pad_token_id=None, **given), never)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from minimind import MiniMind, ModelConfig
-from minimind.model.joined import JoinedLinears
+from minimind.model.joined import JoinedLinears, joined
 
 
 class Pair(nn.Module):
@@ -16,12 +16,14 @@ class Pair(nn.Module):
         self.one, self.two = nn.Linear(6, 4, bias=False), nn.Linear(6, 3, bias=False)
         self.both = JoinedLinears(self, "one", "two")
 
-    def check(self, dtype=torch.float32):
+    def check(self, dtype=torch.float32, as_one=True):
         x = torch.randn(2, 1, 6, dtype=dtype)
-        with torch.no_grad():
+        with torch.no_grad(), joined(self):
+            assert (self.both.weight is not None) == as_one
             one, two = self.both(x)
             torch.testing.assert_close(one, self.one(x))
             torch.testing.assert_close(two, self.two(x))
+        assert self.both.weight is None
 
 
 @pytest.fixture
@@ -29,13 +31,14 @@ def pair():
     torch.manual_seed(0)
     pair = Pair()
     pair.check()
-    assert pair.both.weight.shape == (7, 6)  # they did go as one product
     return pair
 
 
 def test_a_weight_that_is_written_to_is_seen(pair):
     with torch.no_grad():
         pair.one.weight.mul_(2)
+    pair.check()
+    pair.two.weight.data.neg_()  # not even torch counts this as a change
     pair.check()
 
 
@@ -64,19 +67,20 @@ def test_a_copy_has_layers_of_its_own(pair):
 
 def test_an_adapter_in_a_layers_place_is_called(pair):
     pair.one = nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 4))
-    pair.check()
+    pair.check(as_one=False)
 
 
 def test_who_listens_to_a_layer_hears_it(pair):
     heard = []
     pair.two.register_forward_hook(lambda *_: heard.append(1))
-    with torch.no_grad():
+    with torch.no_grad(), joined(pair):
         pair.both(torch.randn(1, 1, 6))
     assert heard == [1]
 
 
 def test_gradients_reach_the_layers(pair):
-    sum(y.sum() for y in pair.both(torch.randn(1, 1, 6))).backward()
+    with joined(pair):
+        sum(y.sum() for y in pair.both(torch.randn(1, 1, 6))).backward()
     assert pair.one.weight.grad is not None
 
 
@@ -87,8 +91,16 @@ def test_training_between_two_generations_counts():
     model.generate(prompt, max_new_tokens=4, temperature=0)
     with torch.no_grad():
         for weight in model.parameters():
-            weight.add_(torch.randn_like(weight))
+            weight.data.add_(torch.randn_like(weight))
     ids = model.generate(prompt, max_new_tokens=8, temperature=0, eos_token_id=None)
     with torch.no_grad():
         for end in range(3, 11):  # one by one, without a cache
             assert model(ids[:, :end]).logits[0, -1].argmax() == ids[0, end]
+
+
+def test_a_model_of_inference_tensors_generates():
+    with torch.inference_mode():
+        model = MiniMind(
+            ModelConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=50)
+        )
+    assert model.generate(torch.tensor([[1, 5]]), max_new_tokens=3, eos_token_id=None).shape == (1, 5)

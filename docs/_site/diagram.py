@@ -23,6 +23,11 @@ PARTS = {
     "rope": ["rope"], "residual": ["stream"], "feed-forward": ["feed-forward"], "head": ["head"],
     "block": ["frame"],
 }  # fmt: skip
+SPOKEN = {
+    "embedding": "token embedding", "norm": "RMSNorm", "attention": "attention", "rope": "RoPE",
+    "residual": "the residual stream", "feed-forward": "feed-forward", "head": "the output layer",
+    "block": "the block",
+}  # fmt: skip
 STREAM = 60
 
 
@@ -38,7 +43,7 @@ def diagram(data: Any, md: Any) -> str:
 def draw(here: list[str]) -> str:
     """The pre-norm block, read from the bottom to the top."""
     lit = {name for part in here for name in PARTS[part]}
-    spoken = " and ".join(part.replace("-", " ") for part in here)
+    spoken = " and ".join(SPOKEN[part] for part in here)
     alt = (
         "The model from bottom to top: token embedding, then a block repeated for each layer, in which "
         "attention and feed-forward each read the normalized stream and add to it, then a last RMSNorm and "

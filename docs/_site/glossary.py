@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 PAGE = "notes/glossary.md"
 SKIPPED = {
-    "a", "abbr", "annotation", "button", "code", "data", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6",
+    "a", "abbr", "annotation", "blockquote", "button", "code", "data", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6",
     "label", "legend", "math", "pre", "script", "style", "summary", "svg", "th", "textarea",
 }  # fmt: skip
+UNMARKED = ("mm-quiz", "mm-card", "mm-nats", "mm-sample")
+"""Classes of what is not running text: questions, and samples of documents."""
 TAG = re.compile(r"(<!--.*?-->|<[^>]*>)", re.S)
 VOID = {"br", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
@@ -34,10 +36,21 @@ def load(config: Any) -> None:
     ):
         meaning = " ".join(_plain(match[2]).split())
         for term in _plain(match[1]).split(","):
-            Terms.meaning[term.strip().casefold()] = meaning
+            Terms.meaning[_key(term.strip())] = meaning
     if Terms.meaning:
         names = sorted(Terms.meaning, key=len, reverse=True)
-        Terms.pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, names))})(s?)(?![\w-])", re.I)
+        Terms.pattern = re.compile(rf"(?<![\w-])({'|'.join(map(_spelled, names))})(s?)(?![\w-])")
+
+
+def _key(term: str) -> str:
+    """A term as it stands within a sentence."""
+    return term[0].lower() + term[1:]
+
+
+def _spelled(key: str) -> str:
+    """How a term may be written: with a capital at the start of a sentence, but RoPE never as rope."""
+    first = key[0].upper() if key[1:] != key[1:].lower() else f"[{key[0].upper()}{key[0]}]"
+    return first + re.escape(key[1:])
 
 
 def _plain(markdown: str) -> str:
@@ -66,7 +79,7 @@ def place(content: str, page: Any) -> str:
         if part.startswith("</"):
             if skipping and skipping[-1] == tag:
                 skipping.pop()
-        elif tag in SKIPPED or "mm-quiz" in part or "mm-card" in part or (skipping and skipping[-1] == tag):
+        elif tag in SKIPPED or any(name in part for name in UNMARKED) or (skipping and skipping[-1] == tag):
             skipping.append(tag)
     return "".join(parts)
 
@@ -75,7 +88,7 @@ def _explain(text: str, seen: set[str]) -> str:
     assert Terms.pattern is not None
 
     def wrap(match: re.Match[str]) -> str:
-        meaning = Terms.meaning[match[1].casefold()]
+        meaning = Terms.meaning[_key(match[1])]
         if meaning in seen:
             return match[0]
         seen.add(meaning)

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Train your first model
 #
-# **Goal.** You train a language model from nothing, watch its loss approach the floor, let it write before and after, save it and load it again. About 20 minutes of yours; the computer needs well under a minute of them.
+# **Goal.** You train a language model from nothing, watch its loss approach the floor, let it write before and after, save it and load it again. About 20 minutes, nearly all of them for reading: a model this small trains while you look on.
 #
 # **You need** PyTorch basics and the package: in a clone of the repository, `pip install -e .`. In Colab or Jupyter, install it into the environment of this notebook. Nothing else is downloaded.
 #
@@ -192,8 +192,8 @@ plt.show()
 
 # %%
 after = perplexity(model, test)
-print(f"held-out perplexity {after.perplexity:.2f}, floor {after.floor_perplexity:.2f}")
-print(f"bits per byte       {after.bits_per_byte:.3f}")
+print(f"held-out perplexity  before {before.perplexity:,.0f}   after {after.perplexity:.2f}   floor {after.floor_perplexity:.2f}")
+print(f"bits per byte        before {before.bits_per_byte:.2f}   after {after.bits_per_byte:.2f}")
 claim("training halved the loss at least", after.loss < before.loss / 2)
 claim("nobody reads better than the floor", after.nats > after.floor_nats)
 

@@ -7,6 +7,7 @@ repeated for each query head, and a cache that grows by `torch.cat`. Its weights
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -68,11 +69,14 @@ class PlainAttention(nn.Module):
         v = self.v_proj(x).view(batch, length, -1, self.head_dim).transpose(1, 2)
         q = q * cos + rotate_half(q) * sin
         k = k * cos + rotate_half(k) * sin
-        if past is not None:
+        if past is None:
+            out = F.scaled_dot_product_attention(
+                q, repeat_kv(k, self.times), repeat_kv(v, self.times), is_causal=length > 1
+            )
+        else:  # As the original MiniMind does: the kernel for whole rows, the formula for tokens after a cache.
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        out = F.scaled_dot_product_attention(
-            q, repeat_kv(k, self.times), repeat_kv(v, self.times), is_causal=length > 1
-        )
+            scores = q @ repeat_kv(k, self.times).transpose(-2, -1) / math.sqrt(self.head_dim)
+            out = scores.float().softmax(dim=-1).type_as(q) @ repeat_kv(v, self.times)
         return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1)), (k, v)
 
 

@@ -166,8 +166,8 @@ def _decode_row(raw: bytes) -> dict[str, Any]:
         raise BadRow(f"broken JSON: {found} at column {error.colno}") from None
     except RecursionError:
         raise BadRow("broken JSON: nested too deeply") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise BadRow(f"broken JSON: {error}") from None
+    except ValueError:
+        raise BadRow("broken JSON: a number has thousands of digits") from None
     if not isinstance(row, dict):
         raise BadRow(f'expected a JSON object such as {{"text": …}}, found {json.dumps(row)[:40]}')
     return row

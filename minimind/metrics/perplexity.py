@@ -102,7 +102,9 @@ def perplexity(
     Raises:
         UserError: if there is nothing to predict.
     """
-    length = context_length or model.config.max_position_embeddings
+    length = max(
+        2, context_length or model.config.max_position_embeddings
+    )  # a token, and the one it predicts
     device = next(model.parameters()).device
     pieces = [
         list(document.ids[start : start + length])

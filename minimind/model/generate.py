@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .cache import KVCache
+from .joined import joined
 from .sampling import choose, penalize_repetition
 
 if TYPE_CHECKING:
@@ -75,24 +76,26 @@ def stream(
     was_training = model.training
     model.eval()
     try:
-        ids = input_ids  # (B, T) at first, then (B, 1)
-        for _ in range(max_new_tokens):
-            hidden = model(ids, attention_mask=attention_mask, cache=cache).hidden_states
-            logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
-            if seen is not None:
-                logits = penalize_repetition(logits, seen, repetition_penalty)
-            new = choose(logits, temperature, top_k, top_p, min_p, generator)  # (B,)
-            if ends is not None:
-                new = new.masked_fill(ended, fill)
-                ended = ended | torch.isin(new, ends)
-            yield new
-            if ends is not None and bool(ended.all()):
-                return
-            ids = new[:, None]
-            if seen is not None:
-                seen.scatter_(1, ids, True)
-            if attention_mask is not None:
-                attention_mask = torch.cat((attention_mask, torch.ones_like(attention_mask[:, :1])), dim=1)
+        with joined(model):
+            ids = input_ids  # (B, T) at first, then (B, 1)
+            for _ in range(max_new_tokens):
+                hidden = model(ids, attention_mask=attention_mask, cache=cache).hidden_states
+                logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
+                if seen is not None:
+                    logits = penalize_repetition(logits, seen, repetition_penalty)
+                new = choose(logits, temperature, top_k, top_p, min_p, generator)  # (B,)
+                if ends is not None:
+                    new = new.masked_fill(ended, fill)
+                    ended = ended | torch.isin(new, ends)
+                yield new
+                if ends is not None and bool(ended.all()):
+                    return
+                ids = new[:, None]
+                if seen is not None:
+                    seen.scatter_(1, ids, True)
+                if attention_mask is not None:
+                    ones = torch.ones_like(attention_mask[:, :1])
+                    attention_mask = torch.cat((attention_mask, ones), dim=1)
     finally:
         model.train(was_training)
 
@@ -110,7 +113,7 @@ def generate(
 
 
 def _end_ids(eos_token_id: int | Sequence[int] | None, device: torch.device) -> Tensor | None:
-    if eos_token_id is None:
+    if eos_token_id is None or eos_token_id == []:
         return None
     return torch.tensor(
         [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id), device=device
@@ -156,5 +159,5 @@ def _check(
         if value is not None and not low <= value <= high:
             limits = f"between {low} and {high}" if high < float("inf") else f"at least {low}"
             raise UserError(f"{name} must be {limits}, got {value}")
-    if repetition_penalty <= 0:
-        raise UserError(f"repetition_penalty must be above 0, got {repetition_penalty}")
+    if not 0.1 <= repetition_penalty <= 10:
+        raise UserError(f"repetition_penalty must be between 0.1 and 10, got {repetition_penalty}")

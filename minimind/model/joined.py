@@ -6,7 +6,8 @@ work. Three small matrices take longer than one that is as large as all three: e
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,53 +17,61 @@ from torch.nn import functional as F
 class JoinedLinears:
     """Calls some layers of a module on the same input.
 
-    Where one token is read without gradients, their weights stand below each other in one matrix, which is made
-    when it is first needed and again when a weight has changed.
-
     Args:
         owner: the module whose attributes the layers are; they may be replaced, by adapters for example.
         names: of the layers.
+
+    Attributes:
+        weight: the weights of all layers below each other, `(sum of out_features, D)`; None where the layers are
+            called one by one.
     """
 
     def __init__(self, owner: nn.Module, *names: str) -> None:
         self.owner = owner
         self.names = names
-        self.parts: list[Tensor] = []
-        self.versions: list[int] = []
+        self.weight: Tensor | None = None
         self.widths: list[int] = []
-        self.weight = torch.empty(0)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Apply the layers: x `(…, T, D)` to one `(…, T, out_features)` for each layer."""
-        layers: list[Any] = [
-            self.owner._modules[name] for name in self.names
-        ]  # getattr, at a fifth of its time
-        if x.shape[-2] > 1 or torch.is_grad_enabled() or not all(map(_is_plain, layers)):
-            return tuple(layer(x) for layer in layers)
-        weights = [layer._parameters["weight"] for layer in layers]
-        if not self._holds(weights):
-            self.parts = [weight.detach() for weight in weights]
-            self.versions = [weight._version for weight in weights]
-            self.widths = [weight.shape[0] for weight in weights]
-            self.weight = torch.cat(self.parts)  # (sum of out_features, D)
+        if self.weight is None or x.shape[-2] > 1 or torch.is_grad_enabled():
+            return tuple(getattr(self.owner, name)(x) for name in self.names)
         return F.linear(x, self.weight).split(self.widths, dim=-1)
 
-    def _holds(self, weights: list[Tensor]) -> bool:
-        """Whether the joined matrix still is what the weights are.
+    def join(self) -> None:
+        """Copy the weights into one matrix, if they are all that the layers are."""
+        layers = [getattr(self.owner, name) for name in self.names]
+        if all(map(_is_plain, layers)):
+            self.widths = [layer.out_features for layer in layers]
+            self.weight = torch.cat([layer.weight.detach() for layer in layers])
 
-        The parts keep the old memory alive, so a new tensor cannot take its place; and writing into a tensor
-        raises its version.
-        """
-        for weight, part, version in zip(weights, self.parts, self.versions, strict=False):
-            if weight.data_ptr() != part.data_ptr() or weight._version != version:
-                return False
-        return bool(self.parts)
+
+@contextmanager
+def joined(model: nn.Module) -> Iterator[None]:
+    """Join all such layers of a model for as long as a text is being written.
+
+    The weights are read when it begins. So what training, an adapter or a hand changes counts from the next text
+    on, and nobody has to notice the change.
+    """
+    parts = [
+        part
+        for module in model.modules()
+        for part in vars(module).values()
+        if isinstance(part, JoinedLinears)
+    ]
+    for part in parts:
+        part.join()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.weight = None
 
 
 def _is_plain(layer: nn.Module) -> bool:
     """A linear layer that nobody listens to."""
     return (
         type(layer) is nn.Linear
-        and layer._parameters["bias"] is None
+        and layer.bias is None
         and not (layer._forward_hooks or layer._forward_pre_hooks)
     )

@@ -74,7 +74,9 @@ def choose(
     """
     if temperature == 0:
         return logits.float().argmax(dim=-1)
-    logits = logits.float() / temperature
+    logits = logits.float()
+    # The highest becomes 0 before the division: a tiny temperature then gives -inf to the rest, and no NaN.
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     if top_k:
         logits = keep_top_k(logits, top_k)
     if top_p is not None and top_p < 1:

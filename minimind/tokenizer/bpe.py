@@ -34,6 +34,10 @@ def byte_order() -> list[int]:
     return printable + [byte for byte in range(256) if byte not in printable]
 
 
+LARGEST = 2**22
+"""Ids at most; the largest vocabularies in use have a quarter of a million."""
+
+
 def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
     """Refuse a vocabulary that has no room for the special tokens and the bytes."""
     smallest = 256 + len(special_tokens)
@@ -42,6 +46,8 @@ def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
             f"vocab_size must be at least {smallest} (256 bytes and {len(special_tokens)} special tokens), "
             f"got {vocab_size}"
         )
+    if vocab_size > LARGEST:
+        raise UserError(f"vocab_size must be at most {LARGEST:,}, got {vocab_size}")
 
 
 class BPE:

@@ -145,6 +145,8 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         damaged = [name for name, digest in state["digests"].items() if _digest(path / name) != digest]
+        if not isinstance(state["step"], int) or state["step"] < 0:
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: not a whole checkpoint") from None
     if damaged:

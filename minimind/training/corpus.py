@@ -26,6 +26,8 @@ from ..tokenizer.train import VocabularyTooLarge
 
 TOKENIZER_DOCUMENTS = 4000
 """Documents that a tokenizer learns its merges from; more change them little."""
+WORLD_TOKENS = 20_000_000
+"""Most tokens of the embedded world that are stored; a longer run reads them again, in another order."""
 PACKED_AT_ONCE = 100_000
 """Documents that are packed together, so that the rows of a large corpus are never held as 64-bit numbers."""
 
@@ -73,7 +75,7 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
         sample: list[str] = [document.text for document in islice(world.documents(), TOKENIZER_DOCUMENTS)]
         measured: list[Any] = list(islice(world.documents("validation"), settings.validation_documents))
         training: Iterable[Any] = world.documents()
-        wanted = row_count * settings.max_seq_len
+        wanted = min(row_count * settings.max_seq_len, WORLD_TOKENS)
     else:
         source, wanted = settings.data_path, None
         chosen, count = choose_held_out(settings)

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..errors import UserError
 from .report import write_report
 
 
@@ -45,7 +44,7 @@ class Log:
         self.stepped = 0.0
         self.console = Console(highlight=False, soft_wrap=True)
         self.live: Live | None = None
-        self.writer = _tensorboard_writer(folder) if tensorboard and folder else None
+        self.writer = _tensorboard_writer(folder, step) if tensorboard and folder else None
 
     def __enter__(self) -> Log:
         if self.path:
@@ -62,6 +61,15 @@ class Log:
             self.writer.close()
         if self.folder:
             write_report(self.folder, self.rows)
+
+    def unwritten(self) -> dict[str, Any]:
+        """What was taken in since the last row, for the checkpoint."""
+        return {"unwritten_loss": self.losses, "unwritten_labels": self.labels}
+
+    def go_on_from(self, state: dict[str, Any] | None) -> None:
+        """Take up what a checkpoint holds of the next row, so that a resumed run writes the same mean."""
+        if state:
+            self.losses, self.labels = state["unwritten_loss"], state["unwritten_labels"]
 
     def before(self, seen: dict[str, Any]) -> None:
         """Say what was measured before the first step."""
@@ -146,15 +154,18 @@ class Log:
 
 
 def read_metrics(path: Path | None) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that was cut off by a crash is left out."""
+    """The rows of a metrics.jsonl, up to a line that was cut off by a crash or is no row."""
     if path is None or not path.exists():
         return []
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 
@@ -164,9 +175,8 @@ def _replace(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def _tensorboard_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("TensorBoard is not installed; pip install 'minimind[tensorboard]'") from None
-    return SummaryWriter(str(folder / "tensorboard"))
+def _tensorboard_writer(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    # What a killed run wrote beyond its last checkpoint is made again, and must not be shown twice.
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)

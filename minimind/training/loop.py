@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ from .optimizer import Optimizer
 from .schedule import cosine_schedule, wsd_schedule
 from .trouble import broken_step, memory_advice
 
-LONGEST_ROW = 2**17
-"""Tokens in a row at most: attention's work grows with the square, and a mask of this size has 17 GB."""
+LARGEST_MASK = 2**31
+"""Entries of a batch's attention mask, rows times tokens squared: as many bytes, and more for a moment."""
 REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
 """Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
 
@@ -101,6 +102,7 @@ def fit(
     log_every = max(1, total // 100)
     flops = model_flops(model, settings.max_seq_len)
     log = Log(folder, total, step, settings.tensorboard, flops, peak_flops(device))
+    log.go_on_from(state)
     began = checkpointed = time.monotonic()
 
     def look() -> dict[str, Any]:
@@ -116,7 +118,12 @@ def fit(
 
     def checkpoint() -> None:
         if folder:
-            progress = {"tokens": tokens, "seconds": seconds + time.monotonic() - began, "numerics": numerics}
+            progress = {
+                "tokens": tokens,
+                "seconds": seconds + time.monotonic() - began,
+                "numerics": numerics,
+                **log.unwritten(),
+            }
             save_checkpoint(folder / "checkpoints", model, optimizer, step, **progress)
 
     with log, StopSignals() as signals:
@@ -211,15 +218,40 @@ def check_training(settings: TrainingSettings) -> None:
         value = getattr(settings, name)
         if value is not None and not smallest <= value < math.inf:
             raise UserError(f"{name} must be at least {smallest}, got {value}")
-    if settings.max_seq_len > LONGEST_ROW:
-        raise UserError(f"max_seq_len must be at most {LONGEST_ROW:,}, got {settings.max_seq_len:,}")
-    for name in ("learning_rate", "embedding_learning_rate", "clip_norm"):
+    mask = settings.batch_size * settings.max_seq_len**2
+    if mask > LARGEST_MASK:
+        raise UserError(
+            f"batch_size {settings.batch_size:,} with max_seq_len {settings.max_seq_len:,} needs a mask of {mask:,} "
+            f"entries, at most {LARGEST_MASK:,} are possible; lower one of them"
+        )
+    for name, most in (("learning_rate", 1000), ("embedding_learning_rate", 1000), ("clip_norm", math.inf)):
         value = getattr(settings, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} must be above 0, got {value}")
+        if value is not None and not 0 < value <= most:
+            raise UserError(f"{name} must be above 0 and at most {most}, got {value}")
     for name in ("warmup", "decay", "learning_rate_floor", "weight_decay"):
         if not 0 <= getattr(settings, name) <= 1:
             raise UserError(f"{name} must be between 0 and 1, got {getattr(settings, name)}")
+    if settings.tensorboard and find_spec("tensorboard") is None:
+        raise UserError(
+            "TensorBoard is not installed; pip install 'minimind[tensorboard]', or leave --tensorboard out"
+        )
+    if settings.compile:
+        check_compiler()
+
+
+def check_compiler() -> None:
+    """Compile something small, to find out now whether this machine can.
+
+    Raises:
+        UserError: if it cannot, with torch's own reason.
+    """
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
+    except Exception as error:  # torch has many kinds, one for each compiler that is missing
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise UserError(f"--compile does not work on this machine: {reason}; leave it out") from None
 
 
 def rate_share(settings: TrainingSettings, step: int, total: int) -> float:

@@ -123,12 +123,17 @@ print(f"chance of {beginning!r}: {emma:.1%}; with Lucy in Emma's place: {emma_re
 # --8<-- [end:look_up]
 
 # --8<-- [start:figure]
-labels = [tokenizer.decode([token]).strip() for token in ids]
-labels[0] = "start"
-fig, ax = plt.subplots(figsize=(5.6, 5.6))
+labels = [""] * len(ids)
+labels[0], labels[-1] = "start", "."
+for word in ("Noah", "Emma"):  # the names are enough to find one's way
+    pieces = tokenizer.encode(f" {word}")
+    for place in range(len(ids)):
+        if ids[place : place + len(pieces)] == pieces:
+            labels[place] = word
+fig, ax = plt.subplots(figsize=(4.8, 4.8))
 plots.heatmap(ax, maps[layer, head], rows=labels, columns=labels, colour=plots.QUERY)
 ax.set(xlabel="token looked at (key)", ylabel="token that looks (query)")
-ax.tick_params(labelsize=8)
+ax.tick_params(labelsize=10)
 ax.get_yticklabels()[-1].set(color=plots.QUERY, fontweight="bold", fontsize=13)
 ax.get_xticklabels()[first].set(color=plots.KEY, fontweight="bold", fontsize=13)
 experiment.show("attention_map")

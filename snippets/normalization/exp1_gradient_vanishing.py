@@ -104,6 +104,8 @@ if args.gain == 1:
     experiment.claim("without a norm the std falls to a plateau near 0.016", abs(plateau - 0.016) < 0.0015)
     experiment.claim("from layer 6 on it stays there", max(plain["std"][6:]) < 1.25 * min(plain["std"][6:]))
     experiment.claim("the samples differ by less than 0.0001 there", plain["between"][-1] < 1e-4)
+    kept = (unbiased / plain["std"][0]) ** 0.1
+    experiment.claim("the weights alone keep about four tenths a layer", 0.37 < kept < 0.43)
     experiment.claim("the plateau comes from the biases", unbiased < plateau / 50)
     experiment.claim("layer 1 gets under 3 % of layer 10's weight gradient", plain["gradient"] < 0.03)
     experiment.claim("Kaiming init keeps the std without a norm", 0.6 < kaiming["std"][-1] < 1.0)

@@ -79,7 +79,7 @@ experiment.show("rotation")
 # --8<-- [start:shift]
 generator = torch.Generator().manual_seed(args.seed)  # the same numbers whatever was drawn before
 x = torch.randn(8, 32, generator=generator)  # eight words
-table = torch.randn(args.shift + 8, 32, generator=generator)  # stands for learned positions, one row each
+table = torch.randn(args.shift + 8, 32, generator=generator)  # a table of positions, not trained
 
 
 def scores(start, rope):
@@ -94,7 +94,7 @@ def scores(start, rope):
 
 starts = range(args.shift + 1)
 curves, change = {}, {}
-for name, rope in {"learned positions": False, "RoPE": True}.items():
+for name, rope in {"position table": False, "RoPE": True}.items():
     maps = torch.stack([scores(start, rope) for start in starts])  # (starts, T, T)
     curves[name] = maps[:, 5, 2]  # word 5 asks word 2, three words back
     change[name] = ((maps[-1] - maps[0]).abs().max() / maps[0].std()).item()
@@ -106,7 +106,7 @@ print(f"pairs that do not come round once in 256 positions: {never_round} of 16"
 
 # --8<-- [start:shift_figure]
 fig, ax = plt.subplots()
-ax.plot(starts, curves["learned positions"], color=plots.SLATE, label="learned\npositions", linewidth=1)
+ax.plot(starts, curves["position table"], color=plots.SLATE, label="position table\n(random)", linewidth=1)
 ax.plot(starts, curves["RoPE"], color=plots.QUERY, label="RoPE")
 ax.set(xlabel="position of the first word", ylabel="score, word 5 to word 2")
 plots.label_lines(ax, gap=24)
@@ -118,7 +118,7 @@ experiment.claim("without positions a word leaves attention the same in both ord
 experiment.claim("a causal mask alone gives some order away", causal > 0.05)
 experiment.claim("with RoPE the order shows", aware > 0.05)
 experiment.claim("a rotation keeps the length", stretch < 1e-5)
-experiment.claim("learned positions: scores change with a shift", change["learned positions"] > 0.5)
+experiment.claim("a random table of positions: scores change with a shift", change["position table"] > 0.5)
 if args.forget_keys:
     experiment.claim("with unrotated keys scores change with a shift", change["RoPE"] > 0.5)
 else:
