@@ -217,15 +217,17 @@ class RunSettings:
 class ExerciseSettings:
     """Write a piece of the model yourself, and have it checked."""
 
-    what: Positional[Literal["list", "start", "check", "hint", "solution"]]
+    what: Positional[Literal["list", "start", "check", "hint", "solution", "train"]]
     """list shows all. start writes a file to complete. check runs it and names the mistake. hint gives the next of
-    three hints. solution asks first."""
+    three hints. solution asks first. train makes a model of what you have passed, and trains it beside ours."""
     name: Positional[str | None] = None
     """Name of the exercise."""
     folder: str = "exercises"
     """Folder with your files."""
     yes: bool = False
     """Show a solution without asking."""
+    seconds: float = 60.0
+    """How long `train` trains your model."""
     json: bool = False
     """Print the list as JSON."""
 

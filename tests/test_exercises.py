@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from minimind.errors import UserError
 from minimind.exercises import solved
 from minimind.exercises.catalog import MODULES, NAMES, find_task
 from minimind.exercises.checker import agrees, check, diagnose, difference, equal, outcomes_of, run_apart
+from minimind.exercises.desk import Desk
 from minimind.exercises.runner import outcome_of
 from minimind.exercises.task import function_of
-from minimind.model import MiniMind
+from minimind.exercises.train import NEEDED, own_functions, race
+from minimind.model import MiniMind, load
 
 MISTAKES = [(name, number) for name in NAMES for number in range(len(find_task(name).mistakes))]
 
@@ -367,3 +370,71 @@ def test_multi_head_attention_may_be_pytorchs_kernel():
     for property in task.properties:
         for case in property.cases:
             assert agrees(outcome_of(kernel, property, case), outcome_of(task.solution, property, case))
+
+
+def test_the_page_lists_every_exercise_in_order():
+    page = (Path(__file__).parents[1] / "docs" / "exercises.md").read_text(encoding="utf-8")
+    said = re.findall(r'- \{id: exercise-([\w-]+), text: "`(\w+)` \((\d+) min(, extra)?\): (.*)"\}', page)
+    assert [name for _, name, *_ in said] == list(NAMES)
+    for identity, name, minutes, extra, title in said:
+        task = find_task(name)
+        assert identity == name.replace("_", "-")
+        assert (int(minutes), not extra, title) == (task.minutes, task.core, task.title.replace('"', "'"))
+
+
+@pytest.fixture
+def passed(tmp_path):
+    """A desk on which all parts of the model lie, solved."""
+    desk = Desk(tmp_path / "exercises")
+    for name in NEEDED:
+        desk.start(find_task(name))
+        desk.file(name).write_text(find_task(name).solved(), encoding="utf-8")
+        desk.passed(find_task(name))
+    return desk
+
+
+def test_a_model_of_passed_parts_learns_as_ours_does(passed, capsys):
+    assert main(["exercise", "train", "--folder", str(passed.folder), "--seconds", "1"]) == 0
+    assert "held-out perplexity: yours" in capsys.readouterr().out
+    result = race(passed, 1)
+    assert len(result.yours) == len(result.ours) >= 3
+    assert result.yours[:10] == pytest.approx(result.ours[:10], abs=1e-3)
+    assert result.yours[-1] < result.yours[0]
+    assert (passed.folder / "own_model" / "curve.png").stat().st_size > 5000
+    model, tokenizer = load(passed.folder / "own_model")
+    assert model.config.vocab_size == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("name", ["swiglu", "rms_norm", "apply_rope", "next_token_loss", "transformer_block"])
+def test_the_model_is_made_of_the_readers_own_parts(passed, name):
+    """A part with a mistake in it, however it came to count as passed, makes another curve."""
+    task = find_task(name)
+    words = {"swiglu": "gate", "rms_norm": "weight were left out", "apply_rope": "backwards",
+             "next_token_loss": "bits", "transformer_block": "without a norm"}[name]  # fmt: skip
+    mistake = next(mistake for mistake in task.mistakes if words in mistake.words)
+    text = task.wrong(mistake)
+    if name in ("rms_norm", "apply_rope", "swiglu"):  # such mistakes make no difference at the first step
+        text = text.replace("    return ", "    return 1.5 * ", 1)
+    passed.file(name).write_text(text, encoding="utf-8")
+    passed.passed(task)
+    result = race(passed, 0.5)
+    assert max(abs(yours - ours) for yours, ours in zip(result.yours, result.ours, strict=True)) > 1e-2
+
+
+def test_a_part_that_was_changed_since_it_passed_is_named(passed, capsys):
+    file = passed.file("swiglu")
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert main(["exercise", "train", "--folder", str(passed.folder)]) == 2
+    assert "8 of the 9 parts are passed; missing: swiglu" in capsys.readouterr().err
+
+
+def test_parts_that_import_each_other_are_the_readers(passed):
+    """`from rms_norm import rms_norm`, as the page says."""
+    block = passed.file("transformer_block")
+    text = block.read_text(encoding="utf-8").replace("rms_norm, ", "", 1)
+    assert "rms_norm" not in text.split("def ")[0]
+    block.write_text("from rms_norm import rms_norm\n" + text, encoding="utf-8")
+    assert check(find_task("transformer_block"), block).passed
+    passed.passed(find_task("transformer_block"))
+    functions = own_functions(passed)
+    assert functions["transformer_block"].__globals__["rms_norm"] is functions["rms_norm"]

@@ -1,4 +1,4 @@
-"""`minimind exercise`: list, start, check, hint and solution."""
+"""`minimind exercise`: list, start, check, hint, solution and train."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def exercise(given: ExerciseSettings) -> int:
             raise UserError(f"`list` shows all exercises; leave {given.name!r} out")
         rows = desk.rows()
         print(json.dumps(rows) if given.json else overview(rows))
+        return 0
+    if given.what == "train":
+        if given.name is not None:
+            raise UserError(f"`train` takes all parts together; leave {given.name!r} out")
+        if not 0 < given.seconds <= 3600:
+            raise UserError(f"seconds must be above 0 and at most 3600, got {given.seconds:g}")
+        from .train import race, story
+
+        print(story(race(desk, given.seconds)))
         return 0
     if given.name is None:
         raise UserError(
