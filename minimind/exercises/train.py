@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,8 +87,8 @@ def race(desk: Desk, seconds: float) -> Race:
     folder = desk.folder / "own_model"
     mine.save_pretrained(folder)
     tokenizer.save(folder)
-    draw(folder / "curve.png", yours, ours)
     assert seen[0].floor_perplexity is not None
+    draw(folder / "curve.png", yours, ours, math.log(seen[0].floor_perplexity))
     return Race(
         folder, yours, ours, (your_seconds, our_seconds), (seen[0].perplexity, seen[1].perplexity),
         seen[0].floor_perplexity,
@@ -168,8 +169,8 @@ def train(
     return losses, time.monotonic() - began
 
 
-def draw(path: Path, yours: list[float], ours: list[float]) -> None:
-    """Both curves in one picture."""
+def draw(path: Path, yours: list[float], ours: list[float], floor: float) -> None:
+    """Both curves in one picture, above the floor."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -182,6 +183,7 @@ def draw(path: Path, yours: list[float], ours: list[float]) -> None:
     ax.plot(ours, color=plots.SLATE, label="ours", linewidth=3, alpha=0.5)
     ax.plot(yours, color=plots.BLUE, label="yours", linewidth=1)
     ax.set(xlabel="step", ylabel="loss (nats per token)", xlim=(0, len(yours)), ylim=(0, None))
+    plots.mark_floor(ax, floor, "floor")
     plots.label_lines(ax)
     fig.savefig(path, dpi=150)
     plt.close(fig)
