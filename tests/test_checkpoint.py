@@ -102,6 +102,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, nam
     assert (tmp_path / "damaged-step-00000002").is_dir()  # Nothing is thrown away unasked.
 
 
+@pytest.mark.parametrize(("name", "value"), [("step", "two"), ("step", 3), ("tokens", None)])
+def test_a_state_that_was_edited_counts_as_damaged(tmp_path, capsys, name, value):
+    model, optimizer = model_and_optimizer()
+    for step in (1, 2):
+        save_checkpoint(tmp_path, model, optimizer, step, tokens=step * 100)
+    file = tmp_path / "step-00000002" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    assert load_checkpoint(tmp_path, model, optimizer)["tokens"] == 100
+    assert "state.json changed since it was written" in capsys.readouterr().err
+
+
 def test_when_all_are_damaged_it_says_so(tmp_path):
     (save_checkpoint(tmp_path, *model_and_optimizer(), 1) / "optimizer.pt").write_bytes(b"")
     with pytest.raises(UserError, match="no checkpoint can be read"):

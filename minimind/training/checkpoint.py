@@ -80,6 +80,7 @@ def _write_files(folder: Path, model: nn.Module, optimizer: HasState, state: dic
     save_model(model, str(folder / names[0]))
     torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / names[1])
     state = {**state, "digests": {name: _digest(folder / name) for name in names}}
+    state["digest"] = _digest_of(state)
     (folder / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _force_to_disk(path)
@@ -145,8 +146,8 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         damaged = [name for name, digest in state["digests"].items() if _digest(path / name) != digest]
-        if not isinstance(state["step"], int) or state["step"] < 0:
-            raise ValueError
+        if state.pop("digest") != _digest_of(state):
+            damaged.append("state.json")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: not a whole checkpoint") from None
     if damaged:
@@ -164,6 +165,10 @@ def _reason(error: Exception) -> str:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _force_to_disk(path: Path) -> None:
