@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,10 +66,11 @@ def test_the_solution_does_what_it_says_on_every_case(name, right):
 
 
 @pytest.mark.parametrize(("name", "number"), MISTAKES)
-def test_a_planted_mistake_is_named(name, number):
+def test_a_planted_mistake_is_named(name, number, right):
     """And no other: two mistakes that give the same answers everywhere would be one mistake."""
     task = find_task(name)
     mistake = task.mistakes[number]
+    assert not all(map(agrees, outcomes_of(task, task.wrong(mistake)), right[name]))  # it fails
     assert diagnose(task, outcomes_of(task, task.wrong(mistake))) == [mistake]
 
 
@@ -120,7 +123,17 @@ READERS = [
     ("return (normalized * weight).to(x.dtype)", "return normalized.double()", "the dtype is torch.float64"),
     ("return (normalized * weight).to(x.dtype)", "return normalized / 0 * 0", "there is a NaN in it"),
     ("return (normalized * weight).to(x.dtype)", "return normalized.tolist()", "yours    (0.8"),
-    ("return (normalized * weight).to(x.dtype)", "return normalized.numpy()", "ndarray"),
+    (
+        "return (normalized * weight).to(x.dtype)",
+        "return normalized.numpy()",
+        "a value of type numpy.ndarray",
+    ),
+    ("return (normalized * weight).to(x.dtype)", "import numpy; return numpy.float64(1.5)", "yours    1.5"),
+    (
+        "x32 = x.float()",
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])",
+        "did not come to an end in 2 seconds",
+    ),
     ("def rms_norm", "def rmsnorm", "there is no function rms_norm; keep the name"),
     ("def rms_norm(x: Tensor, weight: Tensor,", "def rms_norm(x: Tensor,", "TypeError"),
     ("import torch\n", "import torsh\n", ":1: Python cannot run this file: ModuleNotFoundError"),
@@ -438,3 +451,32 @@ def test_parts_that_import_each_other_are_the_readers(passed):
     passed.passed(find_task("transformer_block"))
     functions = own_functions(passed)
     assert functions["transformer_block"].__globals__["rms_norm"] is functions["rms_norm"]
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    file = tmp_path / "rms_norm.py"
+    file.write_text(find_task("rms_norm").solved(), encoding="utf-8-sig")
+    assert check(find_task("rms_norm"), file).passed
+
+
+def test_a_broken_file_that_is_imported_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("x = (\n")
+    (tmp_path / "rms_norm.py").write_text("import mine\n" + find_task("rms_norm").solved(), encoding="utf-8")
+    (line,) = check(find_task("rms_norm"), tmp_path / "rms_norm.py").lines
+    assert "mine.py:1: Python cannot run this file: SyntaxError" in line
+
+
+def test_nothing_that_a_reader_started_goes_on(tmp_path):
+    """A child of the reader's code writes a file after a while; it must not get that far."""
+    sign = tmp_path / "sign"
+    child = f"import time; time.sleep(4); open({str(sign)!r}, 'w')"
+    text = find_task("rms_norm").solved()
+    text = text.replace(
+        "x32 = x.float()", f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])"
+    )
+    (tmp_path / "rms_norm.py").write_text(text, encoding="utf-8")
+    if sys.platform == "win32":
+        pytest.skip("Windows knows no process groups")
+    check(find_task("rms_norm"), tmp_path / "rms_norm.py")
+    time.sleep(5)
+    assert not sign.exists()

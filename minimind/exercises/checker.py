@@ -7,7 +7,10 @@ answers on every case, the right ones and the wrong ones alike.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +81,7 @@ def check(task: Task, file: Path, seconds: float = SECONDS) -> Verdict:
         lines.append(f"  {'holds' if failed is None else 'fails'}  {property.words}")
         if failed is not None and not explained:  # One failure is enough to read; the others often follow.
             lines += _shown(property.cases[failed - cases.start])
+            lines += [f"         compared: {property.compares}"] if property.compares else []
             lines += [f"         {line}" for line in difference(task, outcomes[failed], right[failed])]
             explained = True
     if not explained:
@@ -109,9 +113,16 @@ def run_apart(task: Task, file: Path, seconds: float) -> list[Outcome]:
         place = Path(folder)
         command = [sys.executable, "-m", "minimind.exercises.runner", str(file.resolve()), task.name, folder]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us; what the reader's code has started, we end.
         )
-        problem = _wait(process, place, seconds)
+        try:
+            problem = _wait(process, place, seconds)
+        finally:
+            _end(process)
         problem = problem or f"your code ended the process here (exit status {process.returncode})"
         if not (place / "loading.pt").exists():
             raise CannotLoad(f"{file}: {problem}")
@@ -129,8 +140,8 @@ def _wait(process: subprocess.Popen[bytes], place: Path, seconds: float) -> str 
         if not started and (place / "started").exists():
             started, limit = True, time.monotonic() + seconds
         if time.monotonic() > limit:
-            process.kill()
-            process.wait()
+            if not started:
+                return f"Python did not start within {START_SECONDS:g} seconds; try again when the machine is less busy"
             return (
                 f"your code did not come to an end in {seconds:g} seconds; look for a loop that never stops"
             )
@@ -138,12 +149,22 @@ def _wait(process: subprocess.Popen[bytes], place: Path, seconds: float) -> str 
     return None
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and, where the system knows groups, all that it has started."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
 def _loading_problem(task: Task, file: Path, outcome: Outcome) -> str:
     """Why there is no function to call."""
     if outcome["error"] == "AttributeError" and outcome["line"] is None:
         return f"{file}: there is no function {task.name}; keep the name that the file started with"
     line = f":{outcome['line']}" if outcome["line"] else ""
-    return f"{file}{line}: Python cannot run this file: {outcome['error']}: {outcome['message']}"
+    return f"{outcome.get('file', file)}{line}: Python cannot run this file: {outcome['error']}: {outcome['message']}"
 
 
 def outcomes_of(task: Task, text: str) -> list[Outcome]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import sys
 import traceback
 from collections.abc import Callable
@@ -88,17 +87,17 @@ def same(one: Any, two: Any) -> bool:
 def _load(file: Path, name: str) -> tuple[dict[str, Any], Callable[..., Any] | None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return {}, function_of(file.read_text(encoding="utf-8"), name, str(file))
+            return {}, function_of(file.read_text(encoding="utf-8-sig"), name, str(file))
     except BaseException as error:
         return _failure(error, str(file)), None
 
 
 def _failure(error: BaseException, file: str) -> dict[str, Any]:
     """The kind of an exception, its words, and the last line of the reader's file that it went through."""
+    if isinstance(error, SyntaxError):  # perhaps of another file that this one imports
+        where = {"line": error.lineno, "file": error.filename or file}
+        return {"error": type(error).__name__, "message": error.msg, **where}
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
-        return {"error": type(error).__name__, "message": error.msg, "line": error.lineno}
     return {"error": type(error).__name__, "message": str(error), "line": lines[-1] if lines else None}
 
 
@@ -110,9 +109,10 @@ def _plain(value: Any) -> Any:
         return tuple(_plain(item) for item in value)
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, bool | int | float | str) or value is None:
-        return value
-    return json.dumps({"kind": type(value).__name__})
+    for kind in (bool, int, float, str):  # A number of NumPy counts as one of Python's.
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else f"a value of type {type(value).__module__}.{type(value).__name__}"
 
 
 if __name__ == "__main__":

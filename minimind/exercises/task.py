@@ -30,11 +30,13 @@ class Property:
         cases: calls that show it, the smallest first.
         observe: what to compare for a case: called with the reader's function and the arguments. Default: what
             the function returns.
+        compares: what `observe` gives, in words, where it is not what the function returns.
     """
 
     words: str
     cases: Sequence[Case]
     observe: Callable[..., Any] = lambda function, **case: function(**case)
+    compares: str = ""
 
 
 @dataclass

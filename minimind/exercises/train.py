@@ -109,11 +109,15 @@ def own_functions(desk: Desk) -> dict[str, Callable[..., Any]]:
     sys.path.insert(0, str(desk.folder.resolve()))
     files = {name: desk.file(name) for name in NEEDED}
     functions = {
-        name: function_of(file.read_text(encoding="utf-8"), name, str(file)) for name, file in files.items()
+        name: function_of(file.read_text(encoding="utf-8-sig"), name, str(file))
+        for name, file in files.items()
     }
     for function in functions.values():
         for name in set(NEEDED) & set(function.__globals__):
-            function.__globals__[name] = functions[name]
+            if callable(
+                function.__globals__[name]
+            ):  # and no module of that name, which is the reader's already
+                function.__globals__[name] = functions[name]
     return functions
 
 

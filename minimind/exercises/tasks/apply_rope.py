@@ -105,6 +105,7 @@ TASK = Task(
                 for distance in (0, 2)
             ],
             _scores,
+            "the scores of the turned query and key at three places",
         ),
         Property(
             "bf16 goes in, bf16 comes out, and the angles are computed in fp32",

@@ -39,7 +39,9 @@ TASK = Task(
     ],
     mistakes=[
         Mistake(
-            "every token looked ahead", [("<=", ">=")], "A token must not see the one it is asked to predict."
+            "the comparison were the wrong way round: each token saw itself and what follows",
+            [("<=", ">=")],
+            "A token must not see the one it is asked to predict.",
         ),
         Mistake(
             "tokens could not look at themselves",

@@ -120,7 +120,7 @@ TASK = Task(
         Mistake(
             "eps were added after the root, to the standard deviation",
             [("torch.rsqrt(variance + eps)", "1 / (variance.sqrt() + eps)")],
-            "Look at a vector as small as eps: the two places give different sizes.",
+            "Look at a vector as small as √eps: the two places give different sizes.",
         ),
         Mistake(
             "the root were left out, so the vector is divided by its variance",

@@ -43,7 +43,7 @@ PLAIN = {"w_q": ONE, "w_k": ONE, "w_v": ONE, "w_o": ONE}
 TASK = Task(
     name="multi_head_attention",
     module="attention",
-    minutes=20,
+    minutes=25,
     solution=multi_head_attention,
     properties=[
         Property(
@@ -85,6 +85,7 @@ TASK = Task(
             "A later token changes nothing for those before it",
             [{"x": numbers(1, 3, 4), **_weights(4), "num_heads": 2}],
             moved_by_the_last_token,
+            "by how much the earlier tokens' outputs move when the last token changes",
         ),
         Property(
             "The scores are divided by the root of the head's width D / H",

@@ -85,6 +85,7 @@ TASK = Task(
             "The gradient flows back to the logits",
             [{"logits": torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]), "input_ids": torch.tensor([[0, 1]])}],
             _gradient,
+            "the gradient of the loss at the logits",
         ),
     ],
     mistakes=[

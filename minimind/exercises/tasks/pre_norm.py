@@ -84,6 +84,7 @@ TASK = Task(
                 {"x": torch.tensor([3.0, 4.0]), "sublayer": square, "weight": ONES},
             ],
             _gradient,
+            "the gradient of y₁ + 5·y₂ at x",
         ),
     ],
     mistakes=[

@@ -80,6 +80,7 @@ TASK = Task(
             "The gradient has a straight road: past layers that give zeros it arrives unchanged",
             [{"x": X, "sublayers": [zeros, zeros]}, {"x": X, "sublayers": [square, double]}],
             _gradient,
+            "the gradient of y₁ + 5·y₂ at x",
         ),
     ],
     mistakes=[

@@ -19,7 +19,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
         eps: added to the mean square, so that a vector of zeros divides by more than zero.
 
     Returns:
-        (…, D) in the dtype of x. The mean is taken in fp32: a sum of bf16 numbers loses the small ones.
+        (…, D) in the dtype of x. In between all is fp32: bf16 would round squares, mean and root to 8 bits each.
     """
     x32 = x.float()
     mean_square = x32.pow(2).mean(dim=-1, keepdim=True)
@@ -73,13 +73,19 @@ TASK = Task(
             ],
         ),
         Property(
-            "bf16 goes in, bf16 comes out, and the mean is taken in fp32",
-            [{"x": (torch.arange(512) % 7 + 0.3).bfloat16(), "weight": torch.ones(512)}],
+            "bf16 goes in, bf16 comes out, and all in between is fp32",
+            [
+                {
+                    "x": torch.tensor([0.5, 6.0, 2.0, 6.5, 4.75, 3.25, 3.25, 1.0]).bfloat16(),
+                    "weight": torch.tensor([0.875, 0.5, 1.25, 1.25, 1.25, 0.75, 1.0, 0.875]),
+                }
+            ],
         ),
         Property(
             "The gradient flows back to x",
             [{"x": torch.tensor([1.0, -2.0, 3.0, 0.5]), "weight": ONES}],
             _gradient,
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + 4·y₄ at x",
         ),
     ],
     mistakes=[
@@ -116,7 +122,7 @@ TASK = Task(
         Mistake(
             "eps were added after the root",
             [("torch.rsqrt(mean_square + eps)", "1 / (mean_square.sqrt() + eps)")],
-            "Look at a vector as small as eps: the two places give different sizes.",
+            "Look at a vector as small as √eps: the two places give different sizes.",
         ),
         Mistake(
             "the mean were subtracted first: that is LayerNorm",
@@ -129,14 +135,19 @@ TASK = Task(
             "The weight is a parameter that the model trains: one factor for each number.",
         ),
         Mistake(
+            "the factor were 1 + weight, as in Gemma",
+            [("(normalized * weight)", "(normalized * (1 + weight))")],
+            "There the stored weight starts at 0; here, as in Llama and Qwen3, it starts at 1.",
+        ),
+        Mistake(
             "the result stayed in fp32",
             [(".to(x.dtype)", "")],
             "The next layer's matrix is in bf16 too, and would refuse it.",
         ),
         Mistake(
-            "the mean were taken in bf16",
+            "everything were computed in bf16",
             [("x32 = x.float()", "x32 = x")],
-            "A bf16 number keeps 8 bits: a long sum drops its small parts.",
+            "In bf16 squares, mean and root are each rounded to 8 bits, and the errors add up.",
         ),
         Mistake(
             "the gradient were cut off by detach() or no_grad()",

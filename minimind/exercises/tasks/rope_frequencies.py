@@ -84,7 +84,7 @@ TASK = Task(
         ),
         Mistake(
             "the last pair turned by exactly 1 / theta, as torch.linspace(0, 1, D/2) gives",
-            [("(-2 * pairs / head_dim)", "(-pairs / (head_dim // 2 - 1))")],
+            [("(-2 * pairs / head_dim)", "(-torch.linspace(0, 1, head_dim // 2))")],
             "The steps of the exponent are 2 / D: the last is −(D − 2) / D, one step short of −1.",
         ),
         Mistake(

@@ -58,7 +58,7 @@ GROUPS = TINY | {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta
 TASK = Task(
     name="transformer_block",
     module="transformer_block",
-    minutes=20,
+    minutes=30,
     solution=transformer_block,
     properties=[
         Property(
@@ -106,6 +106,7 @@ TASK = Task(
             "A later token changes nothing for those before it",
             [{"x": numbers(1, 3, 8), "weights": layer_weights(TINY), "config": TINY}],
             moved_by_the_last_token,
+            "by how much the earlier tokens' outputs move when the last token changes",
         ),
         Property(
             "The second branch reads what the first has left in the stream",
@@ -175,6 +176,16 @@ TASK = Task(
             "the values were turned as well",
             [(TURN_K, TURN_K + TURN_K.replace("k = apply_rope(k,", "v = apply_rope(v,"))],
             "Positions belong into the scores; a value says the same wherever it stands.",
+        ),
+        Mistake(
+            "the queries were not turned",
+            [("    q = apply_rope(q, positions, frequencies)\n", "")],
+            "Queries and keys are both turned: with one of them left alone, the angle grows with the position.",
+        ),
+        Mistake(
+            "attention read the stream without a norm",
+            [(FIRST_NORM, "normed = x")],
+            "Each branch reads a normed copy of the stream; the first one too.",
         ),
         Mistake(
             "the keys were not turned",
