@@ -148,6 +148,6 @@ if args.looks_for == "thing":
     experiment.claim("by hand: another query, and the coin comes out", output[0, 1] > 5 * output[0, 0])
 experiment.claim("one head puts more than half of its weight on the name to look up", weight > 0.5)
 experiment.claim("the model expects the beginning of the friend's name", chances.argmax() == name[0])
-experiment.claim("change the name, and the name that is written follows", followed >= 0.7 * len(friends))
+experiment.claim("change the name, and the name that is written follows", followed >= 0.8 * len(friends))
 experiment.claim("the old name's beginning is hardly expected any more", emma_replaced < 0.1)
 # --8<-- [end:claims]
