@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ModelConfig
-from .joined import JoinedLinears
 from .masks import causal_mask
 from .norm import RMSNorm
 from .rope import rope_frequencies, rotate, rotation, yarn_score_factor
@@ -73,7 +72,6 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
-        self.qkv = JoinedLinears(self, "q_proj", "k_proj", "v_proj")
         # QK-norm bounds the scores: no query or key can shout, so bf16 training stays calm.
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
@@ -102,8 +100,9 @@ class Attention(nn.Module):
             rotation_table = self._default_rotation(length, x.device)
         # A token's long vector becomes heads; queries and keys are normed and turned, values carry no position.
         q, k, v = (
-            y.view(batch, length, -1, self.head_dim) for y in self.qkv(x)
-        )  # (B, T, H, D), k, v (B, T, K, D)
+            projection(x).view(batch, length, -1, self.head_dim)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )  # (B, T, H, D), k and v (B, T, K, D)
         # The angles are the same for all heads, so queries and keys are turned in one go.
         turned = rotate(
             torch.cat((self.q_norm(q), self.k_norm(k)), dim=2), *rotation_table
@@ -120,29 +119,16 @@ class Attention(nn.Module):
         if self.attention_path == "manual" and cache is None:
             out = manual_attention(q, k, v, self.scale, mask)  # (B, H, T, D)
         else:
-            out = self._kernel(q, k, v, mask)  # (B, H, T, D)
+            out = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=mask is None and length > 1,
+                scale=self.scale,
+                enable_gqa=self.num_heads != self.num_key_value_heads,
+            )  # (B, H, T, D)
         return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
-
-    def _kernel(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """PyTorch's kernel: q `(B, H, T, D)`, k and v `(B, K, S, D)` to `(B, H, T, D)`."""
-        batch, heads, length, head_dim = q.shape
-        grouped = heads != k.shape[1]
-        if grouped and length == 1:
-            # The kernel would copy keys and values for every query head. One new token has one query a head,
-            # and all may look at the same: to the kernel they are the tokens of one head.
-            q = q.reshape(batch, k.shape[1], -1, head_dim)  # (B, K, H / K, D)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale).view(
-                batch, heads, 1, head_dim
-            )
-        return F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=mask is None and length > 1,
-            scale=self.scale,
-            enable_gqa=grouped,
-        )
 
     def _default_rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         config = self.config

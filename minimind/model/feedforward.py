@@ -4,7 +4,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ModelConfig
-from .joined import JoinedLinears
 
 
 class FeedForward(nn.Module):
@@ -28,9 +27,7 @@ class FeedForward(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.gate_and_up = JoinedLinears(self, "gate_proj", "up_proj")
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_and_up(x)  # (…, F) each: gate_proj(x) and up_proj(x)
-        gate = F.silu(gate)  # unbounded above, never below -0.28
-        return self.down_proj(gate * up)  # (…, D)
+        gate = F.silu(self.gate_proj(x))  # (…, F), unbounded above, never below -0.28
+        return self.down_proj(gate * self.up_proj(x))  # (…, D)

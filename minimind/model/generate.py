@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from .cache import KVCache
-from .joined import joined
 from .sampling import choose, penalize_repetition
+from .step import Step, can_step
 
 if TYPE_CHECKING:
     from .causal_lm import MiniMind
@@ -73,29 +73,30 @@ def stream(
     cache = KVCache(model.config, batch, length + max_new_tokens, weight.dtype, weight.device)
     seen = _seen(input_ids, attention_mask, model.config.vocab_size) if repetition_penalty != 1 else None
     ended = torch.zeros(batch, dtype=torch.bool, device=weight.device)  # (B,)
+    if max_new_tokens == 0:
+        return
     was_training = model.training
     model.eval()
     try:
-        with joined(model):
-            ids = input_ids  # (B, T) at first, then (B, 1)
-            for _ in range(max_new_tokens):
-                hidden = model(ids, attention_mask=attention_mask, cache=cache).hidden_states
-                logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
-                if seen is not None:
-                    logits = penalize_repetition(logits, seen, repetition_penalty)
-                new = choose(logits, temperature, top_k, top_p, min_p, generator)  # (B,)
-                if ends is not None:
-                    new = new.masked_fill(ended, fill)
-                    ended = ended | torch.isin(new, ends)
-                yield new
-                if ends is not None and bool(ended.all()):
-                    return
-                ids = new[:, None]
-                if seen is not None:
-                    seen.scatter_(1, ids, True)
-                if attention_mask is not None:
-                    ones = torch.ones_like(attention_mask[:, :1])
-                    attention_mask = torch.cat((attention_mask, ones), dim=1)
+        hidden = model(
+            input_ids, attention_mask=attention_mask, cache=cache
+        ).hidden_states  # (B, T, hidden_size)
+        logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
+        step = Step if can_step(model) else _ModuleStep
+        next_logits = step(model, cache, attention_mask)
+        for steps_left in range(max_new_tokens, 0, -1):
+            if seen is not None:
+                logits = penalize_repetition(logits, seen, repetition_penalty)
+            new = choose(logits, temperature, top_k, top_p, min_p, generator)  # (B,)
+            if ends is not None:
+                new = new.masked_fill(ended, fill)
+                ended = ended | torch.isin(new, ends)
+            yield new
+            if steps_left == 1 or (ends is not None and bool(ended.all())):
+                return
+            if seen is not None:
+                seen.scatter_(1, new[:, None], True)
+            logits = next_logits(new)
     finally:
         model.train(was_training)
 
@@ -110,6 +111,20 @@ def generate(
     """
     new = list(stream(model, input_ids, attention_mask, **settings))
     return torch.cat((input_ids, *(ids[:, None] for ids in new)), dim=1)
+
+
+class _ModuleStep:
+    """What `Step` does, by calling the model: for one that has adapters, hooks or parts of the reader's own."""
+
+    def __init__(self, model: MiniMind, cache: KVCache, attention_mask: Tensor | None) -> None:
+        self.model, self.cache, self.attention_mask = model, cache, attention_mask
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        if self.attention_mask is not None:
+            ones = torch.ones_like(self.attention_mask[:, :1])
+            self.attention_mask = torch.cat((self.attention_mask, ones), dim=1)  # (B, S)
+        hidden = self.model(ids[:, None], attention_mask=self.attention_mask, cache=self.cache).hidden_states
+        return self.model.lm_head(hidden[:, -1])  # (B, V)
 
 
 def _end_ids(eos_token_id: int | Sequence[int] | None, device: torch.device) -> Tensor | None:

@@ -1,0 +1,116 @@
+"""The flat step for one token gives what the modules give, and stands back where they must be called."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from minimind import MiniMind, ModelConfig
+from minimind.model.cache import KVCache
+from minimind.model.generate import _ModuleStep
+from minimind.model.step import Step, can_step
+
+SHAPES = {
+    "plain": {},
+    "grouped": {"num_attention_heads": 4, "num_key_value_heads": 2},
+    "one key head": {"num_attention_heads": 4, "num_key_value_heads": 1},
+    "wide heads": {"head_dim": 24},
+    "without QK-norm": {"qk_norm": False},
+    "untied": {"tie_word_embeddings": False},
+    "YaRN": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}},
+    "dropout": {"dropout": 0.5},
+}
+
+
+def make(**shape):
+    torch.manual_seed(0)
+    values = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 50}
+    model = MiniMind(ModelConfig(**(values | shape))).eval()
+    with torch.no_grad():  # norms of a fresh model are all 1 and would hide a norm in the wrong place
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return model
+
+
+@torch.inference_mode()
+def both(model, attention_mask=None, steps=4):
+    """Logits of the step and of the modules, `(steps, B, V)` each, after the same tokens."""
+    ids = torch.randint(3, 50, (3, 5))
+    results = []
+    for kind in (Step, _ModuleStep):
+        cache = KVCache(model.config, 3, 5 + steps, model.lm_head.weight.dtype)
+        model(ids, attention_mask=attention_mask, cache=cache)
+        step = kind(model, cache, attention_mask)
+        results.append(torch.stack([step(ids[:, i]) for i in range(steps)]))
+    return results
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_step_gives_the_logits_of_the_modules(shape, padded):
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]]) if padded else None
+    model = make(**shape)
+    assert can_step(model)
+    step, modules = both(model, mask)
+    torch.testing.assert_close(step, modules, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bf16_they_differ_by_rounding_only():
+    step, modules = both(make(num_attention_heads=4, num_key_value_heads=2).to(torch.bfloat16))
+    assert (step - modules).abs().mean() < 0.01 * modules.abs().mean()
+
+
+def adapter(model):
+    mlp = model.model.layers[0].mlp
+    mlp.up_proj = nn.Sequential(mlp.up_proj, nn.Linear(mlp.up_proj.out_features, mlp.up_proj.out_features))
+
+
+def bias(model):
+    model.lm_head.bias = nn.Parameter(torch.randn(50))
+
+
+def hook(model):
+    model.model.layers[1].mlp.register_forward_hook(lambda module, args, out: out * 2)
+
+
+def pre_hook(model):
+    model.model.norm.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
+
+
+def own_forward(model):
+    norm = model.model.norm
+    norm.forward = lambda x: type(norm).forward(norm, x).flip(-1)
+
+
+@pytest.mark.parametrize("change", [adapter, bias, hook, pre_hook, own_forward])
+def test_what_the_step_would_miss_is_called(change):
+    model = make()
+    change(model)
+    assert not can_step(model)
+    written_as_asked(model)
+
+
+def written_as_asked(model):
+    """What is generated is the most likely next token of the whole text, read without a cache, each time."""
+    ids = model.generate(torch.tensor([[1, 5, 9]]), max_new_tokens=8, temperature=0, eos_token_id=None)
+    with torch.no_grad():
+        for end in range(3, 11):
+            assert model(ids[:, :end]).logits[0, -1].argmax() == ids[0, end]
+
+
+def test_weights_changed_between_two_texts_count():
+    model = make()
+    written_as_asked(model)
+    for weight in model.parameters():
+        weight.data.add_(torch.randn_like(weight))  # `.data`: not even torch counts this as a change
+    written_as_asked(model)
+    model.load_state_dict(make().state_dict())
+    written_as_asked(model)
+    written_as_asked(copy.deepcopy(model))
+
+
+def test_a_model_of_inference_tensors_generates():
+    with torch.inference_mode():
+        model = make()
+    assert model.generate(torch.tensor([[1, 5]]), max_new_tokens=3, eos_token_id=None).shape == (1, 5)
