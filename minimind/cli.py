@@ -175,6 +175,13 @@ def run(given: settings.RunSettings) -> int:
     return run_module(given.module, given.all)
 
 
+def record(given: settings.RecordSettings) -> int:
+    """Measure long experiments and keep the results."""
+    from .record import record as make
+
+    return make(given.names, given.check)
+
+
 def exercise(given: settings.ExerciseSettings) -> int:
     """Write a piece of the model yourself."""
     from .exercises.command import exercise as do
@@ -199,6 +206,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "evaluate": (settings.EvaluateSettings, evaluate),
     "benchmark": (settings.BenchmarkSettings, benchmark),
     "run": (settings.RunSettings, run),
+    "record": (settings.RecordSettings, record),
     "exercise": (settings.ExerciseSettings, exercise),
     "doctor": (settings.DoctorSettings, doctor),
 }

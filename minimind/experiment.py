@@ -7,9 +7,12 @@ its own code does not show.
 
 import argparse
 import random
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import record
 from .command import forgiving_output
 
 
@@ -93,6 +96,28 @@ def claim(name: str, holds: Any) -> None:
     if not CLAIMS[-1].holds:
         raise ClaimError(f"claim does not hold: {name}")
     print(f"claim holds: {name}")
+
+
+def recorded(name: str, measure: Callable[[], Any]) -> Any:
+    """The result of a measurement that takes minutes: from its record, unless `minimind record` is making it.
+
+    Args:
+        name: the script without `snippets/` and `.py`, such as `normalization/exp3_placement`; one record a script.
+        measure: does the work at its full setting; gives numbers and strings in lists and dicts, as JSON keeps them
+            (a dict's keys become strings).
+
+    Returns:
+        What `measure` gave when the record was made.
+
+    Raises:
+        UserError: if there is no record.
+    """
+    result = record.result_of(name, measure)
+    if record.is_stale(name):
+        warnings.warn(
+            f"snippets/{name}.json is of other code than this; run `minimind record {name}`", stacklevel=2
+        )
+    return result
 
 
 def show(name: str) -> None:

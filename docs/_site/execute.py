@@ -19,7 +19,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
-from . import digest, models
+from . import digest, models, records
 from .fences import Fence, find_fences, origins
 from .figures import place_svg
 from .session import ORIGINS, Session, explain
@@ -192,6 +192,8 @@ def _key(state: Session, parts: list[Any]) -> str:
     rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), *parts]
     if models.mentions_model(state.code):
         rests_on.append(models.model_digest())
+    if records.ASKS.search(state.code):
+        rests_on.append(records.digest(state.code))
     return hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
 

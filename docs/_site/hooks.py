@@ -22,11 +22,13 @@ from _site import (
     fences,
     glossary,
     labs,
+    lessons,
     markup,
     maths,
     models,
     paths,
     quiz,
+    records,
     sources,
     unindexed,
     values,
@@ -90,7 +92,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
     markup.begin_page(source, set(COMPONENTS))
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
-    markdown = commands.place(markdown)
+    markdown = records.place(commands.place(lessons.place(markdown, page)))
     return paths.place(markdown, page)
 
 

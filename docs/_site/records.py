@@ -1,0 +1,49 @@
+"""`<!-- record: normalization/exp3_placement -->`: says that a result was recorded, by which command and on what."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from .markup import escape
+from .state import ROOT, build
+
+MARK = re.compile(r"<!-- record: (\S+) -->")
+ASKS = re.compile(r"""experiment\.recorded\(\s*["']([\w/]+)["']""")
+
+
+def place(markdown: str) -> str:
+    """Fill in the marks; a record that is missing or stale fails the build."""
+    return MARK.sub(lambda found: _line(found[1]), markdown)
+
+
+def _line(name: str) -> str:
+    from minimind import record
+    from minimind.errors import UserError
+
+    try:
+        stale = record.is_stale(name)
+        made = record.read(record.find_script(name).with_suffix(".json"))
+    except UserError as error:
+        return build.fail(build.page.file.src_uri, str(error))
+    if stale:
+        return build.fail(
+            build.page.file.src_uri, f"the record {name} is of other code; run `minimind record {name}`"
+        )
+    seconds = made["seconds"]
+    time = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    return (
+        f'<p class="mm-record">Recorded, because it takes {time}: '
+        f"<code>minimind record {escape(name)}</code> made these numbers on {escape(made['machine'])} with "
+        f"{made['threads']} thread{'s' if made['threads'] > 1 else ''} and torch {escape(made['torch'])}. "
+        "This build has checked that the code is still the same.</p>"
+    )
+
+
+def digest(code: str) -> str:
+    """A digest of the records that a block's code reads."""
+    total = hashlib.sha256()
+    for name in ASKS.findall(code):
+        path = ROOT / "snippets" / f"{name}.json"
+        total.update(path.read_bytes() if path.is_file() else b"missing")
+    return total.hexdigest()

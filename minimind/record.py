@@ -1,0 +1,263 @@
+"""Records: what a long experiment found, kept beside its script with a digest of the code that found it.
+
+A page must not make its reader wait for a sweep of ten minutes, and must not quote one that other code made. So the
+result is a data file, `minimind record` makes it, and the digest in it says whether it is still this code's.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import tokenize
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
+PACKAGE = Path(__file__).parent
+# They draw, print and read flags; no measured number depends on them.
+PRESENTATION = {
+    PACKAGE / f"{name}.py"
+    for name in ("__init__", "command", "errors", "experiment", "plots", "progress", "record")
+}
+# Sections of a script that only look at what was measured.
+_READING = re.compile(r"# --8<-- \[start:(\w*figure\w*|claims)\].*?# --8<-- \[end:\1\]", re.DOTALL)
+
+
+def result_of(name: str, measure: Callable[[], Any]) -> Any:
+    """The recorded result of an experiment; measured now if `minimind record` runs the script.
+
+    Args:
+        name: the script without `snippets/` and `.py`, such as `normalization/exp3_placement`.
+        measure: does the work; gives numbers in lists and dicts (JSON: a dict's keys become strings).
+
+    Raises:
+        UserError: if there is no record.
+    """
+    script = find_script(name)
+    if os.environ.get(RECORDING) == name:
+        _write(script, measure)
+    path = script.with_suffix(".json")
+    if not path.is_file():
+        raise UserError(f"{_shown(path)} is missing; `minimind record {name}` measures it")
+    return read(path)["result"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record whole: `digest`, `result`, `seconds`, `machine`, `threads`, `torch`.
+
+    Raises:
+        UserError: if the file is not one.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{_shown(path)} cannot be read ({error}); `minimind record` makes it anew"
+        ) from error
+    missing = {"digest", "result", "seconds", "machine", "threads", "torch"} - set(record)
+    if missing:
+        raise UserError(f"{_shown(path)} lacks {', '.join(sorted(missing))}; `minimind record` makes it anew")
+    return dict(record)
+
+
+def is_stale(name: str) -> bool:
+    """Whether a record is missing, or was made by other code than today's."""
+    script = find_script(name)
+    path = script.with_suffix(".json")
+    return not path.is_file() or read(path)["digest"] != digest_of(script)
+
+
+def scripts_with_records() -> list[str]:
+    """The names of all scripts that ask for a record."""
+    return [
+        f"{path.parent.name}/{path.stem}"
+        for path in sorted(_home().glob("*/exp*.py"))
+        if "experiment.recorded(" in path.read_text(encoding="utf-8")
+    ]
+
+
+def record(names: Sequence[str], check: bool) -> int:
+    """Measure experiments at their full setting and keep what they find.
+
+    Args:
+        names: scripts such as `normalization/exp3_placement`; none stands for all that are stale.
+        check: only say which are stale.
+
+    Returns:
+        0, or 1 if a record is stale (`check`), or the exit status of a script that failed.
+    """
+    known = scripts_with_records()
+    for name in names:
+        if name not in known:
+            raise UserError(f"no script {name!r} keeps a record; there are {', '.join(known) or 'none'}")
+    chosen = names if names else [name for name in known if is_stale(name)]
+    if check:
+        stale = [name for name in names or known if is_stale(name)]
+        for name in stale:
+            print(f"stale: {name}; `minimind record {name}` measures it again")
+        if not stale:
+            print(f"all {len(names or known)} records are of today's code")
+        return 1 if stale else 0
+    for number, name in enumerate(chosen, start=1):
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        script = find_script(name)
+        status = subprocess.run([sys.executable, str(script)], env={**os.environ, RECORDING: name}).returncode
+        if status != 0:
+            print(f"error: {_shown(script)} failed (exit status {status})", file=sys.stderr)
+            return status if status > 0 else 128 - status
+        made = read(script.with_suffix(".json"))
+        print(f"{_shown(script.with_suffix('.json'))} written after {made['seconds']:.0f} s")
+    if not chosen:
+        print(f"all {len(known)} records are of today's code; name one to measure it again")
+    return 0
+
+
+def _write(script: Path, measure: Callable[[], Any]) -> None:
+    import torch
+
+    started = time.perf_counter()
+    result = measure()
+    kept = {
+        "digest": digest_of(script),
+        "seconds": round(time.perf_counter() - started, 1),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "result": result,
+    }
+    aside = script.with_suffix(".part")
+    aside.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(script.with_suffix(".json"))
+
+
+def digest_of(script: Path) -> str:
+    """A digest of the script's and the imported files' code, without comments, docstrings and empty lines.
+
+    Sections that only read the result (figures and claims) do not count, nor does what draws and prints. Of the
+    package count the files that the imported names come from, and what those import.
+    """
+    text = _READING.sub("", script.read_text(encoding="utf-8"))
+    total = hashlib.sha256(_bare(text).encode())
+    for path in sorted(_files_behind(text)):
+        source = path.read_text(encoding="utf-8")
+        total.update(path.name.encode() + b"\0")
+        total.update((_bare(source) if path.suffix == ".py" else source).encode())
+    return total.hexdigest()[:32]
+
+
+def _files_behind(source: str) -> set[Path]:
+    """The package's files that a source text rests on."""
+    waiting = _imports(ast.parse(source), "")
+    seen: set[tuple[str, str]] = set()
+    files: set[Path] = set()
+    while waiting:
+        asked = waiting.pop()
+        path = None if asked in seen else _file_with(*asked)
+        seen.add(asked)
+        if path is None or path in files or path in PRESENTATION:
+            continue
+        text = path.read_text(encoding="utf-8")
+        files |= {path, *(data for data in path.parent.glob("*.toml") if data.name in text)}
+        waiting += _imports(ast.parse(text), _package_of(path))
+    return files
+
+
+def _imports(tree: ast.Module, package: str) -> list[tuple[str, str]]:
+    """What a source imports from the package, as (module, name) pairs; what only a type checker reads is left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                module = ".".join([*parents, module] if module else parents)
+            found += [(module, alias.name) for alias in node.names]
+    return [pair for pair in found if pair[0].split(".")[0] == PACKAGE.name]
+
+
+def _file_with(module: str, name: str) -> Path | None:
+    """The file that a name comes from, through the `__init__` of a package that hands it on."""
+    path = _file_of(f"{module}.{name}") if name else None
+    path = path or _file_of(module)
+    if path is None or path.name != "__init__.py" or not name or path == _file_of(f"{module}.{name}"):
+        return path
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):  # `{"ModelConfig": "minimind.config"}`: looked up on first use
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
+                    return _file_with(str(value.value), name)
+    for home, given in _imports(tree, _package_of(path)):
+        if given == name:
+            return _file_with(home, name)
+    return path
+
+
+def _file_of(module: str) -> Path | None:
+    base = PACKAGE.parent.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def _package_of(path: Path) -> str:
+    return ".".join(path.parent.relative_to(PACKAGE.parent).parts)
+
+
+def _bare(source: str) -> str:
+    """Source without comments, docstrings and empty lines."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def find_script(name: str) -> Path:
+    """The script of a record's name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    path = _home() / f"{name}.py"
+    if not path.is_file():
+        raise UserError(f"no script {_shown(path)}; a record is named as snippets/ names its script")
+    return path
+
+
+def _home() -> Path:
+    """The folder snippets/: in the working directory, or beside the package."""
+    homes = [home for home in (Path("snippets"), PACKAGE.parent / "snippets") if home.is_dir()]
+    if not homes:
+        raise UserError(
+            "no folder snippets/ here or beside the package; run this in a clone of the repository"
+        )
+    return homes[0]
+
+
+def _shown(path: Path) -> str:
+    return f"snippets/{path.parent.name}/{path.name}"
