@@ -19,6 +19,7 @@ from _site import (
     diagram,
     digest,
     execute,
+    experiments,
     fences,
     glossary,
     labs,
@@ -26,6 +27,8 @@ from _site import (
     markup,
     maths,
     models,
+    notes,
+    path_test,
     paths,
     quiz,
     records,
@@ -76,6 +79,10 @@ def on_files(files: Any, config: Any) -> None:
     paths.load(config, files)
 
 
+def on_nav(nav: Any, config: Any, files: Any) -> None:
+    build.order = [page.file.src_uri for page in nav.pages]
+
+
 def on_pre_page(page: Any, config: Any, files: Any) -> None:
     build.page = page
     if labs.is_lab(page):
@@ -93,7 +100,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
     markdown = records.place(commands.place(lessons.place(markdown, page)))
-    return paths.place(markdown, page)
+    return paths.place(experiments.say_tiers(markdown), page)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
@@ -107,6 +114,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
         html = quiz.score(quiz.gates(html))
     html = maths.place(html, page)
     html = glossary.place(html, page)
+    html = notes.finish(html, page)
     html = paths.finish(html, page)
     build.page = None
     return unindexed.set_aside(html)
@@ -119,6 +127,9 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> None:
 
 def on_env(env: Any, config: Any, files: Any) -> None:
     claims.place(files)
+    path_test.place(files)
+    experiments.place(files)
+    notes.place(files)
     claims.report()
 
 

@@ -44,13 +44,14 @@ def quiz(data: Any, md: Any) -> str:
         button = "Compare with a model answer"
     fold = "Show the answer" if kind != "predict" else "What each choice means"
     html = (
-        f'<div class="mm-quiz" data-search-exclude data-quiz="{identity}" data-kind="{kind}"{extra}>'
+        # A tag that nothing inside uses: the search takes the first end of it for the end of what it leaves out.
+        f'<section class="mm-quiz" data-search-exclude data-quiz="{identity}" data-kind="{kind}"{extra}>'
         f'<p class="mm-quiz__kind">{LABELS[kind]}</p>'
         f"<fieldset><legend>{inline(md, data['question'])}</legend>{body}</fieldset>"
         '<p class="mm-quiz__act">'
         f'<button type="button" class="mm-button" data-act="check">{button}</button></p>'
         f'<div class="mm-quiz__result" role="status"></div>'
-        f'<details class="mm-quiz__answer"><summary>{fold}</summary>{answer}</details></div>'
+        f'<details class="mm-quiz__answer"><summary>{fold}</summary>{answer}</details></section>'
     )
     return html + (f"<!-- predict begin {identity} -->" if kind == "predict" else "")
 

@@ -33,6 +33,7 @@ class Build:
     command: str = "build"
     config: Any = None
     page: Any = None
+    order: list[str] = field(default_factory=list)  # source uris of the pages, as the navigation has them
     failures: list[str] = field(default_factory=list)
     claims: dict[str, list[str]] = field(default_factory=dict)  # page -> names of claims that hold
     failed_claims: int = 0

@@ -1,18 +1,9 @@
 // Quizzes, ticks, progress and frames. Every listener sits on the document and every widget is a custom element or
 // is restored by `restore`, so nothing has to be bound again when instant navigation swaps the page.
 
-const PREFIX = "minimind:";
-const store = {
-  get(key) {
-    try { return localStorage.getItem(PREFIX + key); } catch { return null; }
-  },
-  set(key, value) {
-    try {
-      if (value === null) localStorage.removeItem(PREFIX + key);
-      else localStorage.setItem(PREFIX + key, value);
-    } catch { /* private windows may refuse to store; the page still works */ }
-  },
-};
+import { restoreNotes } from "./notes.js";
+import { startTests } from "./path-test.js";
+import { store } from "./store.js";
 
 // --- Quizzes -----------------------------------------------------------------------------
 
@@ -186,7 +177,8 @@ document.addEventListener("change", ({ target }) => {
 
 document.addEventListener("keydown", (event) => {
   const field = event.target.closest?.(".mm-quiz input");
-  if (field && event.key === "Enter") { event.preventDefault(); check(field.closest(".mm-quiz")); }
+  // A test is graded as a whole; elsewhere Enter checks the question.
+  if (field && event.key === "Enter" && !field.closest("mm-test")) { event.preventDefault(); check(field.closest(".mm-quiz")); }
 });
 
 // --- Frames under a slider ---------------------------------------------------------------
@@ -228,5 +220,7 @@ function watchTables() {
 
 window.document$.subscribe(() => {
   restore();
+  startTests(graders, say);
+  restoreNotes();
   setTimeout(watchTables); // The theme makes its boxes after this call.
 });
