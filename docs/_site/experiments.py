@@ -1,4 +1,7 @@
-"""`<!-- experiments -->`: the table of all scripts in snippets/, from their docstrings; and a script's tier below its command."""
+"""`<!-- experiments -->`: the table of all scripts in snippets/, from their docstrings.
+
+And below the first command of a page that runs a script, the script's tier and time.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,25 @@ SHOWN = re.compile(r'(?:--8<-- "|python )(snippets/\w+/\w+\.py)')
 
 
 def say_tiers(markdown: str) -> str:
-    """Below each block of commands that runs a script, say the script's tier and time."""
+    """Below the first block of commands that runs a script, say the script's tier and time."""
+    if MARK in markdown:  # The table says it already.
+        return markdown
     lines = markdown.split("\n")
-    for fence in reversed(find_fences(markdown)):
-        scripts = dict.fromkeys(COMMAND.findall("\n".join(fence.body))) if fence.language == "bash" else {}
-        said = [f'<p class="mm-tier">{_tier(name, several=len(scripts) > 1)}</p>' for name in scripts]
-        lines[fence.last : fence.last] = ["", *(fence.indent + line for line in said), ""] if said else []
+    seen: set[str] = set()
+    added = 0
+    for fence in find_fences(markdown):
+        commands = [line for line in fence.body if line.strip()] if fence.language == "bash" else []
+        scripts = [name for name in dict.fromkeys(COMMAND.findall("\n".join(commands))) if name not in seen]
+        if scripts:
+            seen.update(scripts)
+            said = [f'<p class="mm-tier">{_tier(name, named=len(commands) > 1)}</p>' for name in scripts]
+            at = fence.last + added
+            lines[at:at] = ["", *(fence.indent + line for line in said), ""]
+            added += len(said) + 2
     return "\n".join(lines)
 
 
-def _tier(name: str, several: bool) -> str:
+def _tier(name: str, named: bool) -> str:
     from minimind.errors import UserError
     from minimind.snippets import read_script
 
@@ -35,7 +47,7 @@ def _tier(name: str, several: bool) -> str:
     except (OSError, UserError) as error:
         return build.fail(build.page.file.src_uri, str(error))
     words = f"Tier: {script.tier} · {script.time}" + (" · extra" if script.part == "extra" else "")
-    return escape(f"{Path(name).name}: {words}" if several else words)
+    return escape(f"{Path(name).name}: {words}" if named else words)
 
 
 def place(files: Any) -> None:
@@ -117,6 +129,8 @@ def _pages_of_scripts(files: Any) -> dict[str, list[Any]]:
     pages: dict[str, list[Any]] = {}
     for uri in build.order:
         file = files.get_file_from_path(uri)
-        for name in dict.fromkeys(SHOWN.findall(Path(file.abs_src_path).read_text(encoding="utf-8-sig"))):
+        text = Path(file.abs_src_path).read_text(encoding="utf-8-sig")
+        blocks = "\n".join(line for fence in find_fences(text) for line in fence.body)
+        for name in dict.fromkeys(SHOWN.findall(blocks if MARK not in text else "")):
             pages.setdefault(name, []).append(file)
     return pages

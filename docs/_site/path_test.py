@@ -64,9 +64,9 @@ def _test(here: Any, files: Any) -> str:
 
 
 def _copy(question: str, source: Any, here: Any) -> str:
-    """A question as it stands on the test's page: names of its own, no button of its own, links that still lead there."""
+    """A question as it stands on the test's page: names of its own, no button, links that still lead there."""
     question = CHECK.sub("", question)
-    question = re.sub(r'(data-quiz|id|for)="', r'\1="test-', question)
+    question = re.sub(r'(?<![\w-])(data-quiz|id|for)="', r'\1="test-', question)
     question = re.sub(r'name="quiz-', 'name="quiz-test-', question)
 
     def move(match: re.Match[str]) -> str:

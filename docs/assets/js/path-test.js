@@ -90,6 +90,7 @@ class PathTest {
       this.warned = true;
       this.status.textContent = `Without an answer: ${open.join(", ")}. Grade once more to count them as wrong.`;
       for (const quiz of quizzes) quiz.querySelectorAll("label").forEach((label) => label.classList.remove("is-right", "is-wrong"));
+      this.status.scrollIntoView({ block: "center" });
       return;
     }
     results.forEach((result, index) => {
@@ -106,6 +107,7 @@ class PathTest {
     this.box.classList.add("is-graded");
     this.box.querySelector("[data-test=grade]").disabled = true;
     this.tell(quizzes, results);
+    this.status.scrollIntoView({ block: "center" }); // The notes on the answers have pushed it down.
   }
 
   // A row for each module: its score, and where to read again what went wrong.
@@ -121,7 +123,7 @@ class PathTest {
       const again = document.createElement("td");
       if (wrong.length) {
         const link = (href, textContent) => Object.assign(document.createElement("a"), { href, textContent });
-        again.append(link(module.index, `Read ${module.title} again`), ", ", link(module.quiz, "its quiz"), "; wrong here: ");
+        again.append(link(module.index, module.title), ", ", link(module.quiz, "its quiz"), "; wrong here: ");
         wrong.forEach((index, place) => again.append(place ? ", " : "", link(`#question-${index + 1}`, `question ${index + 1}`)));
       } else again.textContent = "Nothing";
       row.append(name, score, again);
