@@ -29,6 +29,7 @@ from _site import (
     paths,
     quiz,
     records,
+    roadmap,
     sources,
     unindexed,
     values,
@@ -93,7 +94,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
     markdown = records.place(commands.place(lessons.place(markdown, page)))
-    return paths.place(markdown, page)
+    return paths.place(roadmap.place(markdown, paths.titles()), page)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
