@@ -28,8 +28,7 @@ def pretrained():
         if not whole.is_dir():
             aside = home / f"{seed}.part"
             command = [sys.executable, "-m", "minimind", "pretrain", "--seed", str(seed), "--overwrite"]
-            environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-            environment["PYTHONPATH"] = str(ROOT)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             aside.mkdir(parents=True, exist_ok=True)
             subprocess.run(command, cwd=aside, env=environment, check=True, capture_output=True)
             aside.rename(whole)

@@ -103,6 +103,14 @@ def train_a_model_that_looks_up(folder: Path, seed: int) -> Path:
     return folder
 
 
+def figures_of(script: Path) -> list[str]:
+    return sorted(re.findall(r'experiment\.show\("(\w+)"\)', script.read_text(encoding="utf-8")))
+
+
+def saved(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "figures").glob("*.svg"))
+
+
 def claims_of(output: str) -> int:
     return output.count("claim holds: ")
 
@@ -111,15 +119,19 @@ def claims_of(output: str) -> int:
 @pytest.mark.parametrize(
     "script", [path for path in SCRIPTS if not reads_a_run(path)], ids=lambda path: path.stem
 )
-def test_claims_hold_over_seeds(script, seed, run):
-    assert claims_of(run(script, "--seed", str(seed))) >= 1
+def test_claims_hold_over_seeds(script, seed, run, tmp_path):
+    assert claims_of(run(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
+    assert saved(tmp_path) == figures_of(script)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
-def test_claims_about_a_trained_model_hold_over_its_seeds(script, seed, run, pretrained, monkeypatch):
+def test_claims_about_a_trained_model_hold_over_its_seeds(
+    script, seed, run, pretrained, monkeypatch, tmp_path
+):
     monkeypatch.chdir(pretrained(seed))
-    assert claims_of(run(script, "--seed", str(seed))) >= 1
+    assert claims_of(run(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
+    assert saved(tmp_path) == figures_of(script)
 
 
 def test_the_quoted_numbers_are_those_of_seed_42(run):
@@ -127,9 +139,10 @@ def test_the_quoted_numbers_are_those_of_seed_42(run):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_claims_about_the_trained_model_hold_over_seeds(seed, run, trained_runs, monkeypatch):
+def test_claims_about_the_trained_model_hold_over_seeds(seed, run, trained_runs, monkeypatch, tmp_path):
     monkeypatch.chdir(trained_runs[seed])
-    assert claims_of(run(ATTENTION)) == 6
+    assert claims_of(run(ATTENTION, "--save", str(tmp_path / "figures"))) == 6
+    assert saved(tmp_path) == figures_of(ATTENTION)
 
 
 @pytest.mark.parametrize("script", TWISTS, ids=lambda script: script.stem)
@@ -155,7 +168,12 @@ def test_the_map_is_the_one_that_the_model_uses(run, trained_runs, monkeypatch):
     assert torch.allclose(output, seen["output"][0], atol=1e-5)
 
 
-@pytest.mark.parametrize("script", [ATTENTION, *READERS], ids=lambda path: path.stem)
+# The world's experiment runs without a model too, and says less.
+@pytest.mark.parametrize(
+    "script",
+    [path for path in [ATTENTION, *READERS] if path.parent.name != "world"],
+    ids=lambda path: path.stem,
+)
 def test_without_a_trained_run_the_script_names_the_command(script, run):
     with pytest.raises(SystemExit, match=r"^runs/pretrain.*minimind pretrain") as stop:
         run(script)
@@ -170,17 +188,6 @@ def test_help_says_how_to_run(script, run, capsys):
     assert "--seed" in shown
     assert "--save" in shown
     assert f"python {script.relative_to(ROOT).as_posix()}" in shown
-
-
-@by_name
-def test_figures_are_saved(script, run, request, monkeypatch, tmp_path):
-    if script in READERS:
-        monkeypatch.chdir(request.getfixturevalue("pretrained")(0))
-    elif script == ATTENTION:
-        monkeypatch.chdir(request.getfixturevalue("trained_runs")[0])
-    run(script, "--save", str(tmp_path / "figures"))
-    names = re.findall(r'experiment\.show\("(\w+)"\)', script.read_text(encoding="utf-8"))
-    assert sorted(path.stem for path in (tmp_path / "figures").glob("*.svg")) == sorted(names)
 
 
 @by_name

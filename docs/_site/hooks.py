@@ -32,6 +32,7 @@ from _site import (
     paths,
     quiz,
     records,
+    roadmap,
     sources,
     unindexed,
     values,
@@ -100,7 +101,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
     markdown = records.place(commands.place(lessons.place(markdown, page)))
-    return paths.place(experiments.say_tiers(markdown), page)
+    markdown = experiments.say_tiers(roadmap.place(markdown, paths.titles()))
+    return paths.place(markdown, page)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:

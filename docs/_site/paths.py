@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import material
 import yaml
 from mkdocs.exceptions import PluginError
 
+from .lessons import minutes_of
 from .markup import check_keys, escape
 
 FILE = Path(__file__).with_name("paths.yml")
@@ -24,14 +26,47 @@ def load(config: Any, files: Any) -> None:
     file = Path(config.extra.get("paths", FILE))
     for name, path in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
         check_keys(
-            path, {"title", "icon", "time", "goal", "best_for"}, {"page", "steps"}, f"{file.name}: {name}"
+            path,
+            {"title", "icon", "time", "goal", "best_for"},
+            {"page", "steps", "modules"},
+            f"{file.name}: {name}",
         )
         for step in path.get("steps", []):
             check_keys(step, {"title", "page", "minutes"}, set(), f"{file.name}: {name}: a step")
+        for module in path.get("modules", []):
+            check_keys(module, {"name", "title", "hours", "pages"}, set(), f"{file.name}: {name}: a module")
+            module["steps"] = [_step(page, module["title"], file.name) for page in module["pages"]]
+            path.setdefault("steps", []).extend(module["steps"])
         for page in [path.get("page"), *(step["page"] for step in path.get("steps", []))]:
             if page is not None and page not in KNOWN:
                 raise PluginError(f"{file.name}: {name}: there is no page {page}")
         PATHS[name] = path
+
+
+def titles() -> dict[str, str]:
+    """The title of every page, by its source path: its first heading."""
+    return {uri: _title(Path(file.abs_src_path)) for uri, file in KNOWN.items()}
+
+
+def _title(source: Path) -> str:
+    # In a lab, the heading stands behind a comment sign.
+    heading = re.search(r"^(?:# )?# (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)
+    return heading[1] if heading else source.stem
+
+
+def _step(page: str, module: str, file: str) -> dict[str, Any]:
+    """A step of a module: its title is the page's, its minutes are counted."""
+    if page not in KNOWN:
+        raise PluginError(f"{file}: there is no page {page}")
+    source = Path(KNOWN[page].abs_src_path)
+    title = _title(source)
+    minutes = minutes_of(source)
+    if page.endswith("index.md"):
+        title = f"{module}: where to start"
+    core, extra = round(minutes.core), round(minutes.extra)
+    words = f"{core} min" if core else ""
+    words += f"{' + ' if core else ''}{extra} min extra" if extra else ""
+    return {"title": title, "page": page, "minutes": words or "1 min", "extra": not core and extra > 0}
 
 
 def place(markdown: str, page: Any) -> str:
@@ -39,6 +74,11 @@ def place(markdown: str, page: Any) -> str:
     here = page.file.src_uri
     for name, path in PATHS.items():
         markdown = markdown.replace(f"<!-- path: {name} -->", _steps(name, path, here))
+        markdown = markdown.replace(f"<!-- progress: {name} -->", _overview(name, path, here))
+        for module in path.get("modules", []):
+            markdown = markdown.replace(
+                f"<!-- module: {module['name']} -->", _steps(module["name"], module, here)
+            )
     return markdown.replace("<!-- cards -->", _cards(here))
 
 
@@ -49,9 +89,8 @@ def _link(target: str, here: str) -> str:
 
 def _steps(name: str, path: Any, here: str) -> str:
     rows = "".join(
-        f'<li><a href="{_link(step["page"], here)}" data-step="{escape(step["page"])}">'
-        f"{escape(step['title'])}</a>"
-        f' <span class="mm-minutes">{step["minutes"]} min</span></li>'
+        f"<li>{_step_link(step, here)}"
+        f' <span class="mm-minutes">{step["minutes"]}{"" if isinstance(step["minutes"], str) else " min"}</span></li>'
         for step in path.get("steps", [])
     )
     return (
@@ -61,8 +100,29 @@ def _steps(name: str, path: Any, here: str) -> str:
     )
 
 
+def _overview(name: str, path: Any, here: str) -> str:
+    """A path's progress and the way on, without the list of its steps."""
+    return (
+        f'<div class="mm-path" data-path="{name}">{_progress(path)}{_hidden_steps(path, here)}'
+        '<p class="mm-continue" hidden><a class="mm-button" href="#">Continue where you left off</a></p>'
+        "</div>"
+    )
+
+
+def _step_link(step: Any, here: str, hidden: str = "") -> str:
+    # An extra page has its tick, and does not count towards the path.
+    kind = "data-extra" if step.get("extra") else "data-step"
+    return f'<a href="{_link(step["page"], here)}" {kind}="{escape(step["page"])}"{hidden}>{escape(step["title"])}</a>'
+
+
+def _hidden_steps(path: Any, here: str) -> str:
+    return "".join(
+        _step_link(step, here, " hidden") for step in path.get("steps", []) if not step.get("extra")
+    )
+
+
 def _progress(path: Any) -> str:
-    count = len(path.get("steps", []))
+    count = sum(not step.get("extra") for step in path.get("steps", []))
     label = f"Progress on {path['title']}"
     return (
         f'<p class="mm-progress"><progress max="{count}" value="0" aria-label="{escape(label)}"></progress> '
@@ -80,14 +140,9 @@ def _cards(here: str) -> str:
             f"<div><dt>{label}</dt><dd>{escape(str(path[key]))}</dd></div>"
             for label, key in (("Time", "time"), ("Goal", "goal"), ("Best for", "best_for"))
         )
-        hidden = "".join(
-            f'<a href="{_link(step["page"], here)}" data-step="{escape(step["page"])}" hidden>'
-            f"{escape(step['title'])}</a>"
-            for step in path.get("steps", [])
-        )
         foot = (
             f'{_progress(path)}<p class="mm-continue" hidden><a href="#">Continue where you left off</a></p>'
-            f"{hidden}"
+            f"{_hidden_steps(path, here)}"
             if page
             else '<p class="mm-later">Not on this site yet.</p>'
         )

@@ -104,14 +104,14 @@ function score() {
 
 // --- Ticks and progress ------------------------------------------------------------------
 
-const isDone = (step) => store.get(`done:${step.dataset.step}`) === "1";
+const isDone = (step) => store.get(`done:${step.dataset.step ?? step.dataset.extra}`) === "1";
 
 function progress() {
   for (const path of document.querySelectorAll("[data-path]")) {
     const steps = [...path.querySelectorAll("[data-step]")];
     if (!steps.length) continue;
     const done = steps.filter(isDone);
-    steps.forEach((step) => step.classList.toggle("is-done", isDone(step)));
+    for (const step of path.querySelectorAll("[data-step], [data-extra]")) step.classList.toggle("is-done", isDone(step));
     path.querySelector("progress").value = done.length;
     path.querySelector("output").textContent = `${done.length} of ${steps.length} done`;
     const last = store.get("last");

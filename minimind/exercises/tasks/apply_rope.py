@@ -188,6 +188,11 @@ TASK = Task(
             [(".to(x.dtype)", "")],
             "Turned queries meet values and matrices in bf16, which would refuse them.",
         ),
+        Mistake(
+            "the pairs were taken from neighbours, and the result was put together from halves",
+            [("x.chunk(2, dim=-1)", "(x[..., 0::2], x[..., 1::2])")],
+            "Split and join must be of one kind: here number i of the first half goes with number i of the second.",
+        ),
     ],
     hints=(
         "First a table of angles (T, D/2): every position times every frequency. Then turn each pair by its angle.",

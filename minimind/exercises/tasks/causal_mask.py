@@ -104,6 +104,16 @@ TASK = Task(
             ],
             "Some code masks like that, but here the mask is of type bool: True where a query may look.",
         ),
+        Mistake(
+            "the mask held the numbers 1 and 0, not True and False",
+            [
+                (
+                    "return positions[None, :] <= positions[first:, None]",
+                    "return (positions[None, :] <= positions[first:, None]).float()",
+                )
+            ],
+            "What reads the mask turns it round with ~ and picks by it: both need the type bool.",
+        ),
     ],
     hints=(
         "Number the tokens. A query may look at a key if the key's number is not larger than its own.",

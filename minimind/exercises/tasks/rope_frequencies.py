@@ -97,6 +97,16 @@ TASK = Task(
             [("/ head_dim)", "/ head_dim) * (2 * torch.pi)")],
             "The power is the angle itself, in radians: the first pair makes a full turn in 2π tokens.",
         ),
+        Mistake(
+            "the frequencies stood twice, once for each half of the head",
+            [
+                (
+                    "return theta ** (-2 * pairs / head_dim)",
+                    "return (theta ** (-2 * pairs / head_dim)).repeat(2)",
+                )
+            ],
+            "That repetition belongs to the angles, when the pairs are turned; here each pair has one frequency.",
+        ),
     ],
     hints=(
         "Count the pairs: 0, 1, …, D/2 − 1. Each number becomes an exponent, and theta is raised to it.",

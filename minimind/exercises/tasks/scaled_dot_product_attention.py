@@ -197,6 +197,11 @@ TASK = Task(
             [("return weights @ v", "return weights.float() @ v.float()")],
             "The output projection comes next, its matrix is in bf16, and it would refuse fp32.",
         ),
+        Mistake(
+            "the mask were added to the scores, as 1 where a query may look and 0 where not",
+            [('scores.masked_fill(~mask, float("-inf"))', "scores + mask")],
+            "A difference of 1 makes a weight e times as large; it forbids nothing. Only -inf does.",
+        ),
     ],
     hints=(
         "Four steps: the scores of every query with every key, the mask, the softmax, the average of the values.",

@@ -124,6 +124,11 @@ TASK = Task(
             [("(gate * up) @ w_down.T", "gate * up")],
             "The F features must become D numbers again, to be added to the stream.",
         ),
+        Mistake(
+            "the matrices were not transposed",
+            [("w_gate.T", "w_gate"), ("w_up.T", "w_up"), ("w_down.T", "w_down")],
+            "As in nn.Linear, a matrix is (numbers out, numbers in): multiply by w.T.",
+        ),
     ],
     hints=(
         "Two projections from D to F, an activation on one of them, their product, and a projection back to D.",

@@ -1,0 +1,67 @@
+"""`<!-- roadmap -->`: the roadmap, line by line, from one data file: its words, our page and command, its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .markup import check_keys
+
+FILE = Path(__file__).with_name("roadmap.yml")
+MARK = "<!-- roadmap -->"
+KINDS = {"question", "command", "you will see", "insight", "criterion", "task", "tip"}
+
+
+def read() -> list[dict[str, Any]]:
+    """The parts of the roadmap, each with its items."""
+    parts: list[dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    for part in parts:
+        check_keys(part, {"part", "items"}, set(), FILE.name)
+        for item in part["items"]:
+            where = f"{FILE.name}: {item.get('says')}"
+            needed = {"says", "kind", "later" if item.get("later") else "page"}
+            check_keys(item, needed, {"run", "check", "note"}, where)
+            if item["kind"] not in KINDS:
+                raise ValueError(f"{where}: unknown kind {item['kind']!r}; known: {', '.join(sorted(KINDS))}")
+    return parts
+
+
+def place(markdown: str, titles: dict[str, str]) -> str:
+    """Fill in the mark.
+
+    Args:
+        markdown: a page in docs/paths/.
+        titles: of every page, by its source path.
+    """
+    if MARK not in markdown:
+        return markdown
+    parts = read()
+    sections = [f"## {part['part']}\n\n{_table(part['items'], titles)}" for part in parts]
+    return markdown.replace(MARK, "\n\n".join(sections))
+
+
+def _table(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
+    rows = ["| | The roadmap says | Here | Run | Checked by |", "|---|---|---|---|---|"]
+    for item in items:
+        if item.get("later"):
+            here = "*not here yet*"
+        else:
+            here = f"[{titles[item['page'].partition('#')[0]]}](../{item['page']})"
+        if item.get("note"):
+            here += f": {item['note']}"
+        run = f"`{item['run']}`" if "run" in item else ""
+        rows.append(
+            f"| {item['kind'].capitalize()} | {item['says']} | {here} | {run} | {_check(item.get('check'))} |"
+        )
+    return "\n".join(rows)
+
+
+def _check(check: dict[str, str] | None) -> str:
+    if check is None:
+        return ""
+    ((kind, name),) = check.items()
+    if kind == "exercise":
+        return f"`minimind exercise check {name}`"
+    return {"claim": f"the claim “{name}”", "quiz": "a quiz question there", "command": f"`{name}`"}[kind]

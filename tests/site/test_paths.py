@@ -1,0 +1,104 @@
+"""The paths keep their hours, and the roadmap leads where it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from _site import paths, roadmap
+from _site.lessons import minutes_of
+
+from minimind import cli, command
+from minimind.exercises.catalog import NAMES
+from minimind.snippets import find_module
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+MODULES = yaml.safe_load(paths.FILE.read_text(encoding="utf-8"))["systematic-study"]["modules"]
+ITEMS = [item for part in roadmap.read() for item in part["items"]]
+PAGES = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))
+SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "snippets").rglob("*.py"))
+QUICK_START_MINUTES = 10
+
+
+def core_minutes(page: str) -> float:
+    return QUICK_START_MINUTES if page.startswith("quick-start/") else minutes_of(DOCS / page).core
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module["name"])
+def test_the_core_of_a_module_takes_the_hours_of_the_roadmap(module):
+    minutes = sum(core_minutes(page) for page in module["pages"])
+    assert minutes == pytest.approx(60 * module["hours"], rel=0.12), f"{minutes:.0f} minutes"
+
+
+def test_the_modules_add_up_to_the_roadmaps_six_hours():
+    assert sum(module["hours"] for module in MODULES) == pytest.approx(6)
+    assert sum(core_minutes(page) for module in MODULES for page in module["pages"]) == pytest.approx(
+        360, rel=0.05
+    )
+
+
+def test_every_page_of_a_module_is_a_step_of_the_path():
+    steps = {page for module in MODULES for page in module["pages"]}
+    written = {
+        path.relative_to(DOCS).as_posix()
+        for part in ("foundation", "architecture")
+        for path in (DOCS / part).rglob("*.md")
+    }
+    assert written == {page for page in steps if not page.startswith("quick-start/")}
+
+
+@pytest.mark.parametrize("page", sorted({item["page"] for item in ITEMS if "page" in item}))
+def test_a_page_that_the_roadmap_leads_to_exists(page):
+    name, _, anchor = page.partition("#")
+    text = (DOCS / name).read_text(encoding="utf-8")
+    headings = [
+        re.sub(r"[^\w\s-]", "", heading.lower()).strip()
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    ]
+    assert not anchor or anchor in {re.sub(r"[\s-]+", "-", heading) for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in ITEMS if "check" in item], ids=lambda item: item["says"][:40]
+)
+def test_what_checks_an_item_is_there(item):
+    ((kind, name),) = item["check"].items()
+    if kind == "exercise":
+        assert name in NAMES
+    elif kind == "claim":
+        assert re.search(re.escape(name).replace(r"\ ", r"\s+"), SCRIPTS)
+    elif kind == "quiz":
+        assert re.search(rf"^id: {name}$", PAGES, re.MULTILINE)
+    else:
+        assert kind == "command"
+        is_understood(name)
+
+
+@pytest.mark.parametrize("line", sorted({item["run"] for item in ITEMS if "run" in item}))
+def test_a_command_of_the_roadmap_is_understood(line):
+    is_understood(line)
+
+
+def is_understood(line: str) -> None:
+    """The words of a command are read without complaint, and what they name is there."""
+    program, *words = shlex.split(line)
+    if program == "python":
+        assert (ROOT / words[0]).is_file()
+    elif program == "minimind":
+        settings, _ = cli.VERBS[words[0]]
+        read = command.parse(settings, words[1:], f"minimind {words[0]}")
+        if words[0] == "run":
+            assert find_module(read.module).is_dir()
+    else:
+        assert line == "pip install -e ."
+
+
+def test_a_typo_in_the_roadmap_would_be_seen():
+    with pytest.raises(ValueError, match="nonsense"):
+        is_understood("minimind pretrain --nonsense 1")
+    with pytest.raises(ValueError, match="normalisation"):
+        is_understood("minimind run normalisation")
