@@ -27,7 +27,7 @@ from minimind.tokenizer import train_tokenizer
 args = experiment.flags(__doc__, steps=160, factor=4.0)
 plots.style()
 TRAINED, LONG, BIN = 64, 256, 16  # tokens
-RATES = [2e-3, 4e-3, 8e-3]
+RATES = {"RoPE": [4e-3, 8e-3, 16e-3], "learned": [2e-3, 4e-3, 8e-3], "none": [4e-3, 8e-3, 16e-3]}
 # --8<-- [end:setup]
 
 
@@ -131,8 +131,8 @@ def with_yarn(model, factor=4.0, **more):
 def measure():
     """Three kinds, three learning rates, three seeds; the best rate of each kind reads on to position 256."""
     within, curves, models = {}, {}, {}
-    for kind in ("RoPE", "learned", "none"):
-        for rate in RATES:
+    for kind, rates in RATES.items():
+        for rate in rates:
             for seed in range(3):
                 torch.manual_seed(seed)
                 model = fit(build(kind), kind, rate, 300, seed)
@@ -140,7 +140,9 @@ def measure():
                 chosen_by = nats_by_position(model, kind, slice(0, 50))[: TRAINED // BIN]
                 within.setdefault(kind, {}).setdefault(str(rate), []).append(sum(chosen_by) / len(chosen_by))
                 models[kind, rate, seed] = model
-    best = {kind: min(RATES, key=lambda rate, kind=kind: sum(within[kind][str(rate)])) for kind in within}
+    best = {
+        kind: min(RATES[kind], key=lambda rate, kind=kind: sum(within[kind][str(rate)])) for kind in within
+    }
     for seed in range(3):
         for kind, rate in best.items():
             curves.setdefault(kind, []).append(nats_by_position(models[kind, rate, seed], kind))
@@ -237,6 +239,10 @@ def with_every_seed(first, second, part, factor=1.0):
     )
 
 
+experiment.claim(
+    "the best learning rate of each kind is the middle one of three",
+    all(data["best"][kind] == rates[1] for kind, rates in RATES.items()),
+)
 for name in ("RoPE", "learned", "none"):
     rises = all(far > 1.1 * near for near, far in zip(*spread[name], strict=True))
     experiment.claim(
@@ -265,6 +271,12 @@ experiment.claim(
 experiment.claim(
     "forty long steps with YaRN do a little more",
     with_every_seed("RoPE, 40 long steps", "YaRN, 40 long steps", 1),
+)
+slowed = with_yarn(live).model.frequencies / live.model.frequencies  # (16,)
+ends = slowed[[0, -1]]
+experiment.claim(
+    "YaRN leaves the fastest pair and slows the slowest fourfold",
+    torch.allclose(ends, torch.tensor([1, 0.25])),
 )
 near, beyond = perplexities(readings["RoPE"])
 experiment.claim("live: RoPE gets worse beyond the trained length", beyond > 1.1 * near)
