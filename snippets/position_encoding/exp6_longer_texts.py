@@ -199,6 +199,7 @@ def draw(ax, names):
     ax.axvline(TRAINED, color=plots.MUTED, linestyle=":", linewidth=1.4)
     ax.set(xlabel="position in the row (trained: left of the dotted line)", ylabel="perplexity", yscale="log")
     ax.set_yticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+    ax.minorticks_off()
     plots.mark_floor(ax, math.exp(floor), f"floor {math.exp(floor):.2f}")
     plots.label_lines(ax)
 
@@ -271,6 +272,11 @@ experiment.claim(
 experiment.claim(
     "forty long steps with YaRN do a little more",
     with_every_seed("RoPE, 40 long steps", "YaRN, 40 long steps", 1),
+)
+growth = {name: beyond / near for name, (near, beyond) in means.items()}
+experiment.claim(
+    "RoPE rises by a smaller factor than learned positions and none",
+    growth["RoPE"] < min(growth["learned"], growth["none"]),
 )
 slowed = with_yarn(live).model.frequencies / live.model.frequencies  # (16,)
 ends = slowed[[0, -1]]

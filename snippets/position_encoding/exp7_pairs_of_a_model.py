@@ -73,19 +73,13 @@ print(f"  all pairs      standing still {everything:+.3f}")
 # --8<-- [start:figure]
 fig, ax = plt.subplots(figsize=(5.6, 2.8))
 at = torch.arange(4)
-for values, shift, colour, label in (
-    (still, -0.2, plots.BLUE, "standing still"),
-    (out, 0.2, plots.ORANGE, "taken out"),
+for values, side, colour in ((still, -0.2, plots.BLUE), (out, 0.2, plots.ORANGE)):
+    ax.bar(at + side, list(values.values()), 0.36, color=colour)
+for label, place, height, colour in (
+    ("standing still", -0.2, still["pairs 0 to 3"], plots.BLUE),
+    ("taken out", 1.2, out["pairs 4 to 7"], plots.ORANGE),
 ):
-    bars = ax.bar(at + shift, list(values.values()), 0.36, color=colour)
-    ax.annotate(
-        label,
-        (shift, next(iter(values.values()))),
-        (0, 4),
-        textcoords="offset points",
-        color=colour,
-        ha="center",
-    )
+    ax.annotate(label, (place, height), (0, 3), textcoords="offset points", color=colour, ha="center")
 ax.set_xticks(at, list(quarters))
 ax.set(ylabel="more nats a token")
 experiment.show("pairs")
