@@ -1,0 +1,59 @@
+"""What the experiments on positions rest on: their own small functions give what the package, or counting, gives."""
+
+from __future__ import annotations
+
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from minimind.model import apply_rope, dot_product_attention
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "snippets/position_encoding"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run a script; gives the names that it defined."""
+    plt.switch_backend("Agg")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run_script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with plt.rc_context():
+            return runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+
+    yield run_script
+    torch.set_num_threads(threads)
+
+
+def test_the_head_of_the_shift_test_turns_as_the_package_does(run):
+    names = run("exp5_relative_only")
+    q, k, v = (names[name] for name in "qkv")
+    positions = torch.arange(7, 19)
+    turned = (apply_rope(x, positions, names["frequencies"]) for x in (q, k))
+    expected = dot_product_attention(*turned, v)
+    assert torch.allclose(names["attend"](7).float(), expected, atol=1e-5)
+
+
+def test_collisions_are_those_that_a_plain_loop_counts(run):
+    names = run("exp3_why_multi_frequency", "--trials", "50")
+    frequency = names["frequencies"][1].item()
+    count = 0
+    for first in range(256):
+        for second in range(first + 1, 256):
+            off = math.remainder((second - first) * frequency, 2 * math.pi)
+            count += abs(off) < math.radians(names["args"].tolerance)
+    assert names["collisions"]([1])[0] == count
+
+
+def test_without_a_mask_lengths_guess_no_better_than_the_middle(run):
+    for sharpness in ("0", "1"):
+        names = run("exp4_order", "--sharpness", sharpness)
+        assert names["error"]["no mask"] >= 0.95 * names["blind"]
+        assert names["error"]["causal mask"] < names["blind"]
