@@ -138,8 +138,12 @@ for layer in range(L):
             left[layer, head] = chance()
 looker, worker = divmod(on_name.argmax().item(), H), divmod(left.argmin().item(), H)
 lookers = [(layer, head) for layer in range(L) for head in range(H) if on_name[layer, head] > 0.5]
+order = on_name.flatten().argsort().tolist()  # from the head that looks least
+idle = [divmod(number, H) for number in order[: len(lookers)]]
 with without(*lookers):
     none_left = chance()
+with without(*idle):
+    idle_left = chance()  # as many heads that hardly look at it, for comparison
 print(f"all heads: the friend's name has a chance of {whole:.0%}")
 for title, (layer, head) in {"looks most": looker, "is missed most": worker}.items():
     print(
@@ -147,6 +151,7 @@ for title, (layer, head) in {"looks most": looker, "is missed most": worker}.ite
         f"chance without it {left[layer, head]:.0%}"
     )
 print(f"without all {len(lookers)} heads that give it more than half of their weight: {none_left:.0%}")
+print(f"without the {len(idle)} heads that look at it least: {idle_left:.0%}")
 # --8<-- [end:switch_off]
 
 # --8<-- [start:figure]
@@ -182,6 +187,8 @@ experiment.claim("one head gives the name more than half of its weight", on_name
 experiment.claim("with all heads the model expects the name", whole > 0.8)
 experiment.claim("the head that looks most is not the one that is missed most", looker != worker)
 experiment.claim("without the head that looks most, the name stays likely", left[looker] > 0.5)
+experiment.claim("without all that look at it, hardly anything is left", none_left < 0.2)
+experiment.claim("without as many that hardly look, most is left", idle_left > 0.5)
 experiment.claim("the head that is missed most sits in the first layer", worker[0] == 0)
 experiment.claim("some head that hardly looks at the name can go", left[on_name < 0.1].max() > whole - 0.02)
 # --8<-- [end:claims]

@@ -167,7 +167,7 @@ def rows_of_the_world():
     return rows
 
 
-def language_model(rows, key_heads, rate, seed, steps=200):
+def language_model(rows, key_heads, rate, seed, steps=400):
     """Train a model of two layers; its loss on held-out rows."""
     torch.manual_seed(seed)
     model = MiniMind(config_with(key_heads, hidden_size=64, vocab_size=512))
@@ -193,7 +193,7 @@ def quality():
     rows = rows_of_the_world()
     tasks = {
         "four look-ups": (look_up, (4, 2, 1), (0.005, 0.01)),
-        "text": (lambda *settings: language_model(rows, *settings), (8, 2, 1), (0.01, 0.03)),
+        "text": (lambda *settings: language_model(rows, *settings), (8, 2, 1), (0.005, 0.01)),
     }
     return {
         task: [
