@@ -202,3 +202,55 @@ for order in found["losses"]:
     each = "  ".join(f"{value:+.3f}" for value in apart[order])
     print(f"{order:15} {found['parameters'][order]:11,} {best[order]:11g} {mean[order]:17.3f}   {each}")
 # --8<-- [end:record]
+
+# --8<-- [start:seeds_figure]
+shown = ["pre", "post", "parallel", "sandwich", "small sandwich"]
+colours = dict(zip(shown, (plots.RESIDUAL, plots.SLATE, plots.GREEN, plots.ORANGE, plots.OCHRE), strict=True))
+fig, ax = plt.subplots(figsize=(5.6, 2.8))
+for row, order in enumerate(shown):
+    ax.scatter(found["losses"][order], [-row] * len(SEEDS), color=colours[order], s=40, alpha=0.8)
+ax.axvline(found["floor"], color=plots.FLOOR, linestyle=":")
+ax.text(found["floor"] + 0.02, -4.35, "floor", color=plots.FLOOR)
+ax.set_yticks([0, -1, -2, -3, -4], shown)
+ax.set(xlabel="held-out loss (nats a token), one dot a seed", xlim=(0.45, 2.6), ylim=(-4.6, 0.6))
+experiment.show("loss_by_order")
+# --8<-- [end:seeds_figure]
+
+# --8<-- [start:rates_figure]
+fig, ax = plt.subplots()
+for order in shown:
+    ax.plot(RATES, found["sweep"][order], marker="o", color=colours[order], label=order)
+ax.set_xscale("log")
+ax.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+ax.minorticks_off()
+ax.set(xlabel="learning rate", ylabel="held-out loss (nats a token)", ylim=(2, None))
+plots.label_lines(ax)
+experiment.show("loss_by_rate")
+# --8<-- [end:rates_figure]
+
+# --8<-- [start:claims]
+spread = {order: max(losses) - min(losses) for order, losses in found["losses"].items()}
+average = {order: sum(each) / len(each) for order, each in apart.items()}
+beyond = {order: abs(average[order]) > max(spread[order], spread["pre"]) for order in apart if order != "pre"}
+experiment.claim(
+    "all models are above the floor", min(min(losses) for losses in found["losses"].values()) > found["floor"]
+)
+experiment.claim("no order was tuned to an end of the range of rates", set(best.values()) == {RATES[1]})
+experiment.claim("post, parallel and small sandwich differ from pre-norm by less than seeds do",
+                 not (beyond["post"] or beyond["parallel"] or beyond["small sandwich"]))  # fmt: skip
+experiment.claim("the sandwich is worse by four times the spread of seeds",
+                 average["sandwich"] > 4 * max(spread["sandwich"], spread["pre"]))  # fmt: skip
+experiment.claim("at three times its best rate post-norm hardly learns, and pre-norm does",
+                 found["sweep"]["post"][2] > 3.5 and found["sweep"]["pre"][2] < 2.5)  # fmt: skip
+experiment.claim("a fresh branch of the record's pre-norm model adds about as much as the small sandwich's",
+                 0.7 * SMALL < fresh_branch < 1.3 * SMALL)  # fmt: skip
+experiment.claim(
+    "untrained, post-norm keeps more of the embedding than pre-norm here", kept["post"][-1] > kept["pre"][-1]
+)
+experiment.claim("and the sandwich drowns it", kept["sandwich"][-1] < kept["pre"][-1] / 2)
+experiment.claim("the post-norm stream has an RMS of 1", abs(size["post"][-1] - 1) < 0.01)
+root = (2 * args.depth) ** 0.5  # that many branches, each with an RMS of 1
+experiment.claim(
+    "the sandwich's stream grows as the root of its branches", 0.8 < size["sandwich"][-1] / root < 1.2
+)
+# --8<-- [end:claims]
