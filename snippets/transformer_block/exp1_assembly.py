@@ -89,7 +89,7 @@ for name, y in rows.items():
     on_stream = name.startswith("stream")
     colour = plots.RESIDUAL if on_stream else colours.get(name, plots.INK)
     ax.text(1.5, y, name, va="center", color=colour, fontweight="bold" if on_stream else None)
-    ax.text(4.9, y, "×".join(map(str, steps[name].shape)), va="center", color=colour)
+    ax.text(5.1, y, "×".join(map(str, steps[name].shape)), va="center", color=colour)
     for token in range(TOKENS):
         seen = token in noticed[name]
         ax.scatter(
@@ -104,7 +104,7 @@ for first, last in (("norm 1", "attention"), ("norm 2", "feed-forward")):
     ax.text(0.6, end - 1, "+", ha="center", va="center", color=plots.RESIDUAL, fontsize=13,
             bbox={"boxstyle": "circle,pad=0.1", "facecolor": plots.PAPER, "edgecolor": plots.RESIDUAL})  # fmt: skip
 ax.text(1.5, 0.75, "step", color=plots.MUTED, va="center")
-ax.text(4.9, 0.75, "shape", color=plots.MUTED, va="center")
+ax.text(5.1, 0.75, "shape", color=plots.MUTED, va="center")
 ax.text(7.5, 0.75, "tokens 0 to 5", color=plots.MUTED, va="center")
 experiment.show("data_flow")
 # --8<-- [end:figure]
