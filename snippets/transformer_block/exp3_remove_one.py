@@ -237,8 +237,37 @@ experiment.show("gap_by_kind")
 # --8<-- [end:figure]
 
 # --8<-- [start:claims]
+if args.without == "attention":
+    experiment.claim(
+        "without attention nothing reaches a score from elsewhere", reach["without attention"] == 0
+    )
+    if args.steps == 40:
+        experiment.claim(
+            "after 40 steps the model without attention is ahead of the whole one",
+            live["without attention"]["all"] < live["whole"]["all"],
+        )
+experiment.claim("in the whole model something does", reach["whole"] > 1e-4)
+experiment.claim("live, no model is below the floor", min(gap["all"] for gap in live.values()) > 0)
+lowest, highest = ({arm: pick(each["all"]) for arm, each in seeds_of.items()} for pick in (min, max))
+experiment.claim("in every seed, each part but the norms is missed",
+                 min(lowest[arm] for arm in PARTS if arm != "norms") > highest["whole"])  # fmt: skip
+experiment.claim("in every seed, two blocks learn faster without norms", highest["norms"] < lowest["whole"])
 experiment.claim(
-    "without attention nothing reaches a score from elsewhere", reach.get("without attention", 0.0) == 0
+    "without attention a model is at most a table of pairs", lowest["attention"] > found["table"]["all"]
 )
-experiment.claim("in the whole model it does", reach["whole"] > 1e-4)
+experiment.claim(
+    "and comes within a fifth of a nat of it", highest["attention"] < found["table"]["all"] + 0.2
+)
+experiment.claim("without residual connections it is no better than without attention",
+                 mean["residual"]["all"] > mean["attention"]["all"] - 0.05)  # fmt: skip
+experiment.claim("blocks of attention alone, as many parameters, do not make up for feed-forward layers",
+                 lowest["feed-forward, 8 blocks"] - highest["whole"] > 0.3)  # fmt: skip
+missed = {kind: mean["feed-forward"][kind] - mean["whole"][kind] for kind in KINDS}
+experiment.claim("feed-forward layers are missed most where facts of the world are told or asked for",
+                 min(missed["tour"], missed["quiz"]) > max(missed["story"], missed["sums"], missed["games"]))  # fmt: skip
+hit = {kind: mean["attention"][kind] - mean["whole"][kind] for kind in KINDS}
+experiment.claim(
+    "attention is missed most there too",
+    min(hit["tour"], hit["quiz"]) > max(hit["story"], hit["sums"], hit["games"]),
+)
 # --8<-- [end:claims]
