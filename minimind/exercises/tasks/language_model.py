@@ -41,6 +41,7 @@ TASK = Task(
     module="transformer_block",
     minutes=15,
     solution=language_model,
+    core=False,
     properties=[
         Property(
             "Without blocks: the token's row, normed, scored with the rows of all tokens",

@@ -58,7 +58,7 @@ GROUPS = TINY | {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta
 TASK = Task(
     name="transformer_block",
     module="transformer_block",
-    minutes=30,
+    minutes=10,
     solution=transformer_block,
     properties=[
         Property(
