@@ -46,6 +46,7 @@ TASK = Task(
     module="residual_connections",
     minutes=10,
     solution=scaled_init,
+    core=False,
     properties=[
         Property(
             "A matrix that only reads the stream gets std",
