@@ -1,0 +1,184 @@
+"""What does the gate add? ReLU, GELU and SwiGLU with equally many weights, each at its best learning rate.
+
+First the curves themselves. Then the record of 36 small language models. At the end the gates of a trained model.
+
+Run: python snippets/feed_forward/exp2_activations.py [--seed 0]
+Tier: visualization · core · about 3 s
+"""
+
+# --8<-- [start:setup]
+from itertools import islice
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from minimind import ModelConfig, experiment, load, plots
+from minimind.data.world import World
+from minimind.errors import UserError
+from minimind.model import MiniMind
+from minimind.tokenizer import train_tokenizer
+from minimind.training.optimizer import Optimizer
+
+args = experiment.flags(__doc__)
+plots.style()
+# --8<-- [end:setup]
+
+# --8<-- [start:curves]
+z = torch.linspace(-6, 3, 9001)
+curves = {"ReLU": F.relu(z), "GELU": F.gelu(z), "SiLU": F.silu(z), "sigmoid": z.sigmoid()}
+for name, curve in curves.items():
+    at = curve.argmin()
+    print(f"{name:8} lowest {curve[at]:6.3f} at {z[at]:5.2f}, at 3 it gives {curve[-1]:.2f}")
+# --8<-- [end:curves]
+
+# --8<-- [start:curves_figure]
+fig, ax = plt.subplots(figsize=(5.6, 2.9))
+colours = (plots.SLATE, plots.GREEN, plots.BLUE, plots.MUTED)
+for (name, curve), colour in zip(curves.items(), colours, strict=True):
+    ax.plot(z, curve, color=colour, label=name, linestyle=":" if name == "sigmoid" else "-")
+ax.axhline(0, color=plots.MUTED, linewidth=0.6)
+ax.set(xlabel="what goes in", ylabel="what comes out", ylim=(-0.5, 3.1))
+plots.label_lines(ax)
+experiment.show("curves")
+# --8<-- [end:curves_figure]
+
+# --8<-- [start:arms]
+D = 64  # numbers in a token's vector
+
+
+class TwoMatrices(nn.Module):
+    """Expand four times, bend, compress."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.activation = activation
+        self.up_proj = nn.Linear(D, 4 * D, bias=False)
+        self.down_proj = nn.Linear(4 * D, D, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(self.activation(self.up_proj(x)))
+
+
+class Gated(nn.Module):
+    """Three matrices, so 8/3 in place of 4: the weights are as many (171 is 8/3 of 64, rounded up)."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.activation = activation
+        self.gate_proj = nn.Linear(D, 171, bias=False)
+        self.up_proj = nn.Linear(D, 171, bias=False)
+        self.down_proj = nn.Linear(171, D, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
+
+
+ARMS = {
+    "ReLU": lambda: TwoMatrices(F.relu),
+    "GELU": lambda: TwoMatrices(F.gelu),
+    "SwiGLU": lambda: Gated(F.silu),
+    "SwiGLU without SiLU": lambda: Gated(nn.Identity()),
+}
+sizes = {arm: sum(w.numel() for w in make().parameters()) for arm, make in ARMS.items()}
+print("weights of one layer:", sizes)
+# --8<-- [end:arms]
+
+# --8<-- [start:training]
+RATES, SEEDS, STEPS, T = (0.01, 0.02, 0.04), (0, 1, 2), 160, 64
+
+
+def measure():
+    """Train a model for each arm, learning rate and seed; give the held-out losses and the floor, in nats."""
+    world = World(0)
+    training = [document.text for document in islice(world.documents("train"), 5000)]
+    held_out = list(islice(world.documents("validation"), 200))
+    tokenizer = train_tokenizer(training[:1000], 512)
+
+    def stream(texts):
+        rows = tokenizer.encode_batch(texts)
+        return torch.tensor([i for ids in rows for i in (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id)])
+
+    tokens, unseen = stream(training), stream([document.text for document in held_out])
+    floor = sum(document.nats for document in held_out) / (len(unseen) - len(held_out))
+    unseen = unseen[: len(unseen) // T * T].view(-1, T)
+
+    def train(arm, rate, seed):
+        torch.manual_seed(seed)
+        model = MiniMind(
+            ModelConfig(
+                hidden_size=D, num_hidden_layers=2, num_attention_heads=4, vocab_size=512, rope_theta=1e4
+            )
+        )
+        for layer in model.model.layers:
+            layer.mlp = ARMS[arm]()
+        model.init_weights()
+        optimizer = Optimizer(model, "muon", rate, 2 * rate)
+        generator = torch.Generator().manual_seed(seed)  # the same rows for every arm
+        for step in range(STEPS):
+            optimizer.set_rate(min(1, (step + 1) / 20, 2 - 2 * step / STEPS))
+            starts = torch.randint(len(tokens) - T, (16, 1), generator=generator)
+            rows = tokens[starts + torch.arange(T)]  # (B, T)
+            optimizer.zero_grad()
+            model(rows, labels=rows).loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            return model(unseen, labels=unseen).loss.item()
+
+    losses = {arm: {rate: [train(arm, rate, seed) for seed in SEEDS] for rate in RATES} for arm in ARMS}
+    return {"losses": losses, "floor": floor}
+
+
+found = experiment.recorded("feed_forward/exp2_activations", measure)
+# --8<-- [end:training]
+
+# --8<-- [start:result]
+losses = {
+    arm: torch.tensor([by_rate[str(rate)] for rate in RATES]) for arm, by_rate in found["losses"].items()
+}
+best = {arm: table[table.mean(-1).argmin()] for arm, table in losses.items()}  # (SEEDS,) at the best rate
+spread = max((loss.max() - loss.min()).item() for loss in best.values())
+print("held-out loss in nats, mean of three seeds, for each learning rate")
+print(f"{'':20}" + "".join(f"{rate:>8}" for rate in RATES) + "   best, lowest to highest")
+for arm, table in losses.items():
+    means = "".join(f"{mean:8.3f}" for mean in table.mean(-1))
+    print(f"{arm:20}{means}   {best[arm].min():.3f} to {best[arm].max():.3f}")
+gain = best["ReLU"].mean() - best["SwiGLU"].mean()
+print(f"SwiGLU is {gain:.3f} below ReLU; the widest spread of one arm over its seeds is {spread:.3f}")
+# --8<-- [end:result]
+
+# --8<-- [start:losses_figure]
+fig, ax = plt.subplots(figsize=(5.6, 2.6))
+for row, (arm, loss) in enumerate(best.items()):
+    ax.plot(loss, [row] * len(loss), "o", color=plots.PALETTE[row], markersize=6)
+    ax.plot(loss.mean(), row, "|", color=plots.PALETTE[row], markersize=18)
+ax.set_yticks(range(len(best)), list(best))
+ax.invert_yaxis()
+ax.set(xlabel="held-out loss, nats a token, each arm at its best learning rate", ylim=(len(best) - 0.5, -0.5))
+experiment.show("losses")
+# --8<-- [end:losses_figure]
+
+# --8<-- [start:gates]
+try:
+    model, tokenizer = load("runs/pretrain")
+except UserError as error:
+    raise SystemExit(f"{error}. This part needs a trained model: run `minimind pretrain` first.") from None
+
+gates = []
+for layer in model.model.layers:
+    layer.mlp.gate_proj.register_forward_hook(lambda module, inputs, z: gates.append(F.silu(z).flatten()))
+with torch.no_grad():
+    for document in islice(World(args.seed).documents("validation"), 20):
+        model(torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(document.text)]]))
+gates = torch.cat(gates)
+above, negative = (gates > 1).float().mean().item(), (gates < 0).float().mean().item()
+print(f"{len(gates):,} gates of the trained model: from {gates.min():.3f} to {gates.max():.1f}")
+print(f"{negative:.0%} are below 0, {above:.0%} above 1")
+# --8<-- [end:gates]
+
+# --8<-- [start:claims]
+experiment.claim("SiLU never falls below -0.28", -0.279 < curves["SiLU"].min() < -0.278)
+experiment.claim("the arms have equally many weights, to a quarter of a percent", sizes["SwiGLU"] < 1.0025 * sizes["ReLU"])
+experiment.claim("a trained model has gates below 0 and far above 1", gates.min() < -0.27 and gates.max() > 3)
+# --8<-- [end:claims]
