@@ -248,7 +248,10 @@ def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) 
             parts.append(f'<figure class="mm-figure">{place_svg(text, identity, label)}{note}</figure>')
         elif text.strip():
             parts.append(_printed(text, md, mode))
-    return "\n".join(parts)
+    body = "\n".join(parts)
+    if caption and not figures:  # what is printed is a drawing or a table in HTML
+        return f'<figure class="mm-figure">{body}<figcaption>{_inline(md, caption)}</figcaption></figure>'
+    return body
 
 
 def _printed(text: str, md: Any, mode: str) -> str:
