@@ -107,6 +107,7 @@ plots.mark_floor(ax, FLOOR, "floor ln 2")
 ax.set(
     xlabel="training step", ylabel="loss (nats per letter)", ylim=(0, None), xlim=(-0.25 * args.steps, None)
 )
+ax.set_xticks(range(0, args.steps + 1, 20))
 plots.label_lines(ax)
 experiment.show("loss_below_the_floor")
 # --8<-- [end:figure]
