@@ -59,8 +59,8 @@ for ax, quantity in zip(axes, ("entropy", "gradient"), strict=True):
     ax.minorticks_off()
 axes[0].set(ylabel="entropy of the weights (nats)", ylim=(0, None))
 axes[1].set(ylabel="gradient at the scores", yscale="log")
-for name, height in {"nothing": 0.55, "√d": 3.15, "d": 3.8}.items():
-    axes[0].text(300, height, name, color=colours[name], fontweight="bold")
+for name, shift in {"nothing": 0.3, "√d": -0.5, "d": 0.15}.items():
+    axes[0].text(200, found[name][3]["entropy"] + shift, name, color=colours[name], fontweight="bold")
 experiment.show("softmax_saturation")
 # --8<-- [end:figure]
 

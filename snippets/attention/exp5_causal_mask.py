@@ -104,7 +104,10 @@ for (name, seeds), colour in zip(runs.items(), (plots.BLUE, plots.ORANGE, plots.
     for number, (curve, _, _) in enumerate(seeds):
         ax.plot(curve, color=colour, linewidth=1.2, label=name if number == 0 else None)
 plots.mark_floor(ax, FLOOR, "floor ln 2")
-ax.set(xlabel="training step", ylabel="loss (nats per letter)", ylim=(0, None))
+ax.set(
+    xlabel="training step", ylabel="loss (nats per letter)", ylim=(0, None), xlim=(-0.25 * args.steps, None)
+)
+ax.set_xticks(range(0, args.steps + 1, 20))
 plots.label_lines(ax)
 experiment.show("loss_below_the_floor")
 # --8<-- [end:figure]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 
 from minimind import experiment, load, plots
@@ -74,11 +75,14 @@ for name, weight in looks.items():
 # --8<-- [end:patterns]
 
 # --8<-- [start:pattern_figure]
-fig, axes = plt.subplots(1, 3, figsize=(5.6, 2.3))
-for ax, (name, weight) in zip(axes, looks.items(), strict=True):
-    plots.heatmap(ax, weight, range(L), [str(h) for h in range(H)], plots.QUERY, values=".2f")
-    ax.set(title=name, xlabel="head")
-axes[0].set_ylabel("layer")
+fig, ax = plt.subplots(figsize=(5.6, 2.2))
+every_head = torch.stack([weight.flatten() for weight in looks.values()])  # (3, L * H), on one scale
+names = [f"{layer}.{head}" for layer in range(L) for head in range(H)]
+plots.heatmap(ax, every_head, list(looks), names, plots.QUERY)
+for (row, column), weight in np.ndenumerate(every_head.numpy()):
+    ink = plots.PAPER if weight > 0.6 * every_head.max() else plots.INK
+    ax.text(column + 0.5, row + 0.5, f"{weight:.0%}"[:-1], ha="center", va="center", color=ink)
+ax.set(xlabel="layer.head")
 experiment.show("what_heads_look_at")
 # --8<-- [end:pattern_figure]
 
