@@ -44,6 +44,7 @@ TASK = Task(
     name="multi_head_attention",
     module="attention",
     minutes=25,
+    core=False,
     solution=multi_head_attention,
     properties=[
         Property(
