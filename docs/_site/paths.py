@@ -50,7 +50,8 @@ def titles() -> dict[str, str]:
 
 def _title(source: Path) -> str:
     # In a lab, the heading stands behind a comment sign.
-    heading = re.search(r"^(?:# )?# (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)
+    sign = "# # " if source.suffix == ".py" else "# "
+    heading = re.search(rf"^{sign}(.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)
     return heading[1] if heading else source.stem
 
 

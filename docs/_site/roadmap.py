@@ -43,7 +43,7 @@ def place(markdown: str, titles: dict[str, str]) -> str:
 
 
 def _table(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    rows = ["| | The roadmap says | Here | Run | Checked by |", "|---|---|---|---|---|"]
+    rows = ["| | The roadmap says | Here | Run, and what checks it |", "|---|---|---|---|"]
     for item in items:
         if item.get("later"):
             here = "*not here yet*"
@@ -52,9 +52,8 @@ def _table(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
         if item.get("note"):
             here += f": {item['note']}"
         run = f"`{item['run']}`" if "run" in item else ""
-        rows.append(
-            f"| {item['kind'].capitalize()} | {item['says']} | {here} | {run} | {_check(item.get('check'))} |"
-        )
+        proof = "; ".join(part for part in (run, _check(item.get("check"))) if part)
+        rows.append(f"| {item['kind'].capitalize()} | {item['says']} | {here} | {proof} |")
     return "\n".join(rows)
 
 
