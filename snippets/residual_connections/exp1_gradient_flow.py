@@ -75,7 +75,7 @@ for name in arms:
 
 # --8<-- [start:figure]
 fig, ax = plt.subplots()
-for (name, runs), colour in zip(arms.items(), (plots.SLATE, plots.RESIDUAL), strict=True):
+for runs, colour in zip(arms.values(), (plots.SLATE, plots.RESIDUAL), strict=True):
     curves = torch.tensor([one["stream"] for one in runs], dtype=torch.float64)
     ax.fill_between(
         range(args.depth + 1), curves.amin(0), curves.amax(0), color=colour, alpha=0.25, linewidth=0

@@ -60,7 +60,8 @@ grown = streams.square().mean(dim=(1, 2, 3)).sqrt()  # (L + 1,)
 given = read.square().mean(dim=(1, 2, 3)).sqrt()  # (L,)
 first, last = args.layers // 4, args.layers
 slope = math.log(grown[last] / grown[first]) / math.log(last / first)
-print(f"RMS of the stream: {grown[0]:.3f} at first, {grown[first]:.3f} after {first} layers, {grown[last]:.3f} after {last}")
+print(f"blocks passed:      {0:6} {first:6} {last:6}")
+print(f"RMS of the stream:  {grown[0]:6.3f} {grown[first]:6.3f} {grown[last]:6.3f}")
 print(f"from {first} to {last} layers it grows as L to the power of {slope:.2f}")
 print(f"RMS of what the layers read: {given.min():.2f} to {given.max():.2f}")
 # --8<-- [end:untrained]
@@ -84,9 +85,7 @@ except UserError as error:
 model.eval()
 
 documents = list(islice(World(args.seed).documents("validation"), args.documents))
-rows = [
-    [tokenizer.bos_token_id, *tokenizer.encode(one.text), tokenizer.eos_token_id] for one in documents
-]
+rows = [[tokenizer.bos_token_id, *tokenizer.encode(one.text), tokenizer.eos_token_id] for one in documents]
 longest = max(map(len, rows))
 ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])  # (B, T)
 real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]).bool()
@@ -136,7 +135,9 @@ cosine = [F.cosine_similarity(parts[i], stream[i - 1], dim=-1).mean().item() for
 share = ((parts * stream[-1]).sum(dim=-1) / stream[-1].square().sum(dim=-1)).mean(dim=1)  # (P,), sums to 1
 missing = {name: loss_without(name) for name in branches}
 
-print(f"{'writer':16} writes   stream after   cosine   share of the end   loss without ({whole:.2f} with all)")
+print(
+    f"{'writer':16} writes   stream after   cosine   share of the end   loss without ({whole:.2f} with all)"
+)
 for i, name in enumerate(writers):
     turned = f"{cosine[i - 1]:6.2f}" if i else "      "
     without = f"{missing[name]:10.2f}" if i else ""
@@ -148,8 +149,8 @@ print(f"all parts added up and normalized: the model's own result, up to {differ
 fig, ax = plt.subplots(figsize=(5.6, 3.4))
 places = range(len(writers))
 colours = [plots.MUTED] + [plots.BLUE if "attention" in name else plots.ORANGE for name in branches]
-ax.bar(places, wrote, color=colours, width=0.55)
-ax.plot(places, size, "o-", color=plots.RESIDUAL, markersize=4)
+ax.bar(places, wrote.tolist(), color=colours, width=0.55)
+ax.plot(places, size.tolist(), "o-", color=plots.RESIDUAL, markersize=4)
 ax.annotate("the stream after it", (places[-1], size[-1]), xytext=(-12, -2), textcoords="offset points",
             ha="right", va="center", color=plots.RESIDUAL)  # fmt: skip
 ax.text(2.6, wrote[-1] * 0.8, "bars: what each one writes", ha="center", color=plots.MUTED)

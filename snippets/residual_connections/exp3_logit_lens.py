@@ -106,7 +106,9 @@ ax.plot(translated, "o-", color=plots.GREEN, markersize=4)
 ax.annotate("lens", (1, losses[1]), xytext=(9, 2), textcoords="offset points", color=plots.RESIDUAL)
 ax.annotate("lens behind a map", (0, translated[0]), xytext=(2, -16), textcoords="offset points",
             color=plots.GREEN)  # fmt: skip
-ax.set_xticks(range(len(places)), [one.replace(" ", "\n").replace("-", "-\n") for one in places], fontsize=8.5)
+ax.set_xticks(
+    range(len(places)), [one.replace(" ", "\n").replace("-", "-\n") for one in places], fontsize=8.5
+)
 ax.set(ylabel="loss (nats per token)", ylim=(0, None))
 experiment.show("loss_by_depth")
 # --8<-- [end:losses_figure]
@@ -157,6 +159,7 @@ ax.invert_yaxis()  # the first place at the bottom, as in the diagram
 experiment.show("lens_on_a_story")
 # --8<-- [end:story_figure]
 
+
 # --8<-- [start:patch]
 @torch.no_grad()
 def outputs_of(friend):
@@ -202,9 +205,13 @@ print(f"the lens rises most after {places[jump + 1]}; {places[carrier + 1]} carr
 # --8<-- [start:claims]
 experiment.claim("the loss falls with every branch", (losses.diff() < 0).all())
 experiment.claim("before any layer it is more than twice that of guessing", losses[0] > 2 * uniform)
-experiment.claim("because the lens reads the token itself there, in more than nine of ten places", same[0] > 0.9)
+experiment.claim(
+    "because the lens reads the token itself there, in more than nine of ten places", same[0] > 0.9
+)
 experiment.claim("after the first feed-forward layer it does so in under half", same[2] < 0.5)
-experiment.claim("after the last branch the lens is the model's own output", abs(losses[-1] - translated[-1]) < 1e-3)
+experiment.claim(
+    "after the last branch the lens is the model's own output", abs(losses[-1] - translated[-1]) < 1e-3
+)
 experiment.claim("behind a map the embedding beats guessing", translated[0] < uniform - 1)
 experiment.claim("the map helps at every place but the last",
                  all(t < loss - 0.1 for t, loss in zip(translated[:-1], losses[:-1], strict=True)))  # fmt: skip

@@ -134,7 +134,7 @@ experiment.show("rates_that_train")
 def agreement(depth, add, norm, seed):
     """How alike the gradients of two inputs are that lie five degrees apart, before training."""
     generator = torch.Generator().manual_seed(seed)
-    one, other, direction = torch.randn(3, WIDTH, generator=generator)
+    one, other = torch.randn(2, WIDTH, generator=generator)
     angle = torch.linspace(0, math.pi / 2, 91)[:, None]  # a quarter of a turn, degree by degree
     x = (one * angle.cos() + other * angle.sin())[None].requires_grad_()  # (1, 91, 32)
     parts = [part[None] for part in draw(depth, True, seed, enter=WIDTH)]
