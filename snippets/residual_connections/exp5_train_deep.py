@@ -159,11 +159,11 @@ experiment.claim("4 layers train in all set-ups, with the addition and without",
                  all(counts[0] > 0 for counts in trains.values()))  # fmt: skip
 experiment.claim("PyTorch's init, alone: from 12 layers on no rate is better than chance",
                  all(abs(loss - CHANCE) < 0.01 for loss, _ in best["PyTorch's init", "alone"][1:]))  # fmt: skip
-experiment.claim("the same with the addition: three rates train at least, up to 48 layers",
+experiment.claim("PyTorch's init, added: at 12 to 48 layers three rates train at least",
                  min(trains["PyTorch's init", "added"][1:]) >= 3)  # fmt: skip
 experiment.claim("Kaiming and norm, alone: no rate trains 24 or 48 layers",
                  max(trains["Kaiming, norm", "alone"][2:]) == 0)  # fmt: skip
-experiment.claim("the same with the addition: three rates train at least, up to 48 layers",
+experiment.claim("Kaiming and norm, added: at 12 to 48 layers three rates train at least",
                  min(trains["Kaiming, norm", "added"][1:]) >= 3)  # fmt: skip
 experiment.claim("Kaiming alone, without norm or addition, trains 48 layers at a small enough rate",
                  trains["Kaiming", "alone"][3] > 0)  # fmt: skip
