@@ -37,7 +37,7 @@ def draw(seed, depth, gain):
 
 # --8<-- [start:measure]
 def measure(seed, add, depth=args.depth, gain=args.gain, norm=False):
-    """How large the gradient is before each layer and at its weights, and the RMS of what comes out."""
+    """How large the gradient is before each layer, and at the weights of the first."""
     h, direction, layers = draw(seed, depth, gain)
     streams = [h]  # what each layer reads, and last what comes out
     for inner, outer in layers:
@@ -47,11 +47,12 @@ def measure(seed, add, depth=args.depth, gain=args.gain, norm=False):
         streams.append(h)
     weights = [inner.weight for inner, _ in layers]
     gradients = torch.autograd.grad((h * direction).sum(), [*streams, *weights])
-    sizes = [gradient.double().norm().item() for gradient in gradients]  # fp64: tiny squares stay above zero
+    # In fp64, or the squares of tiny numbers would become zero.
+    sizes = [gradient.double().norm().item() for gradient in gradients]
     return {
         "stream": [size / sizes[depth] for size in sizes[: depth + 1]],  # the end of the network is 1
         "weight": sizes[depth + 1] / sizes[-1],  # layer 1 against the last layer
-        "rms": h.square().mean().sqrt().item(),
+        "rms": h.square().mean().sqrt().item(),  # of what comes out
     }
 
 
@@ -83,12 +84,11 @@ for runs, colour in zip(arms.values(), (plots.SLATE, plots.RESIDUAL), strict=Tru
     ax.semilogy(curves.median(0).values, color=colour)
 ax.set(xlabel="layers passed by the signal", ylabel="size of the gradient (end = 1)")
 at = args.depth // 3
-for name, place in (("alone", "top"), ("added", "bottom")):
+for name, colour in (("alone", plots.SLATE), ("added", plots.RESIDUAL)):
     value = middle(arms[name], lambda one: one["stream"][at])
-    colour = plots.SLATE if name == "alone" else plots.RESIDUAL
-    words = "output alone" if name == "alone" else "output added"
-    ax.annotate(words, (at, value), xytext=(8, -4 if name == "alone" else -7), textcoords="offset points",
-                color=colour, va=place)  # fmt: skip
+    ax.annotate(
+        f"output {name}", (at, value), xytext=(10, -6), textcoords="offset points", color=colour, va="top"
+    )
 experiment.show("gradient_by_layer")
 # --8<-- [end:figure]
 
@@ -117,14 +117,16 @@ for inner, outer in layers:
     wide = inner(h)
     awake.append(wide > 0)
     h = h + outer(F.relu(wide))
-whole = torch.autograd.grad((h * direction).sum(), x)[0]  # (64, 64), the gradient that autograd finds
+whole = torch.autograd.grad((h * direction).sum(), x)[0]  # (64, 64), as autograd finds it
 
-by_length = [direction.double()] + [torch.zeros(SAMPLES, WIDTH, dtype=torch.float64)] * args.depth
+by_length = [direction.double()] + [torch.zeros_like(direction.double())] * args.depth
 with torch.no_grad():
     for (inner, outer), mask in zip(reversed(layers), reversed(awake), strict=True):
-        through = [(v @ outer.weight.double() * mask) @ inner.weight.double() for v in by_length]  # by J
+        into, out = inner.weight.double(), outer.weight.double()
+        through = [(part @ out * mask) @ into for part in by_length]  # times the layer's own J
         # A path goes past the layer, and stays as long, or through it, and is one longer.
-        by_length = [past + one for past, one in zip(by_length, [0 * x.double(), *through], strict=False)]
+        longer = [torch.zeros_like(by_length[0]), *through[:-1]]
+        by_length = [past + one for past, one in zip(by_length, longer, strict=True)]
 missing = ((sum(by_length) - whole).norm() / whole.norm()).item()
 sizes = [part.norm().item() / direction.norm().item() for part in by_length]
 short = sum(size**2 for size in sizes[:4]) / sum(size**2 for size in sizes)
@@ -139,7 +141,7 @@ bars = ax.bar(range(args.depth + 1), sizes, color=plots.RESIDUAL, width=0.7)
 bars[-1].set_color(plots.SLATE)
 ax.set_yscale("log")
 ax.set(xlabel="layers that the path goes through", ylabel="size of that part (end = 1)")
-ax.annotate("all that there is\nwithout the addition", (args.depth, sizes[-1]), xytext=(args.depth, sizes[-1] * 1e5),
+ax.annotate("all that there is\nwithout the addition", (args.depth, sizes[-1]), xytext=(args.depth + 0.4, 2e-3),
             ha="right", color=plots.SLATE, arrowprops={"arrowstyle": "->", "color": plots.SLATE})  # fmt: skip
 experiment.show("paths")
 # --8<-- [end:paths_figure]

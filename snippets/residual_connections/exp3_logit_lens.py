@@ -54,16 +54,13 @@ def lens(streams):
 
 
 def read(documents):
-    """Streams of all tokens of these documents (P, N, D), the tokens (N,) and those that come next (N,)."""
-    rows = [
-        [tokenizer.bos_token_id, *tokenizer.encode(one.text), tokenizer.eos_token_id] for one in documents
-    ]
+    """Streams of all tokens (P, N, D), the tokens themselves (N,), those that come next (N,)."""
+    first, last = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
+    rows = [first + tokenizer.encode(one.text) + last for one in documents]
     streams = torch.cat([streams_of(row)[:, :-1] for row in rows], dim=1)
-    return (
-        streams,
-        torch.tensor([t for row in rows for t in row[:-1]]),
-        torch.tensor([t for row in rows for t in row[1:]]),
-    )
+    current = torch.tensor([token for row in rows for token in row[:-1]])
+    following = torch.tensor([token for row in rows for token in row[1:]])
+    return streams, current, following
 
 
 # --8<-- [end:lens]
@@ -94,7 +91,9 @@ translated = []
 for here, there in zip(streams, others, strict=True):
     bridge = torch.linalg.lstsq(prepare(there), prepare(others[-1])[:, :-1]).solution  # (D + 1, D)
     translated.append(F.cross_entropy(lens(prepare(here) @ bridge), following).item())
-print("with a map:", ", ".join(f"{place} {loss:.2f}" for place, loss in zip(places, translated, strict=True)))
+print("loss              by the lens   behind a map")
+for place, loss, better in zip(places, losses, translated, strict=True):
+    print(f"{place:16} {loss:12.2f} {better:14.2f}")
 # --8<-- [end:translate]
 
 # --8<-- [start:losses_figure]
@@ -132,8 +131,9 @@ def chances(friend):
 
 
 named = torch.stack([chances(friend) for friend in FRIENDS])  # (10, P)
-print("chance of the name, mean of", len(FRIENDS), "stories:")
-print(", ".join(f"{place} {value:.1%}" for place, value in zip(places, named.mean(dim=0), strict=True)))
+print(f"chance of the name, mean of {len(FRIENDS)} stories")
+for place, value in zip(places, named.mean(dim=0), strict=True):
+    print(f"{place:16} {value:6.1%}")
 
 ids, start = tell(args.friend)
 window = slice(start - 3, len(ids) - 1)  # three tokens before the name up to the last but one

@@ -69,6 +69,7 @@ for arm, colour in (("alike", plots.ORANGE), ("scaled", plots.RESIDUAL)):
 ax.axhline(0.02, color=plots.FLOOR, linestyle=":")
 ax.text(DEPTHS[-1], 0.0185, "embedding: 0.02", color=plots.FLOOR, ha="right", va="top")
 ax.set_xticks(DEPTHS, map(str, DEPTHS))
+ax.set_yticks((0.02, 0.05, 0.1, 0.2, 0.4), ("0.02", "0.05", "0.1", "0.2", "0.4"))
 ax.minorticks_off()
 ax.set(xlabel="layers of the model", ylabel="RMS of the stream at the end", ylim=(0.014, None))
 plots.label_lines(ax)

@@ -121,8 +121,9 @@ for ax, name in zip(axes, SETUPS, strict=True):
     for kind, colour in (("alone", plots.SLATE), ("added", plots.RESIDUAL)):
         counts = [count for _, count in best[name, kind]]
         ax.plot(range(len(DEPTHS)), counts, "o-", color=colour, markersize=5)
-        ax.annotate(kind, (1, counts[1]), xytext=(0, 7 if kind == "added" else -14), ha="center",
-                    textcoords="offset points", color=colour)  # fmt: skip
+        below = kind == "added" and counts[2] < best[name, "alone"][2][1]
+        ax.annotate(kind, (2, counts[2]), xytext=(-3, -14 if below else 7), textcoords="offset points",
+                    ha="right", color=colour)  # fmt: skip
     ax.set_xticks(range(len(DEPTHS)), map(str, DEPTHS))
     ax.set(title=name, xlabel="layers", ylim=(-0.6, 5.6))
 axes[0].set_ylabel("learning rates that train, of 5")
