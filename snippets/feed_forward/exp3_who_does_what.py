@@ -38,12 +38,12 @@ PARTS = {
 # --8<-- [start:answers]
 # Kind of document, how many to read, and where in it stands what follows from the text or from the world.
 ANSWERS = {
-    "story: look-up": ("story", 12, r"(?: In the end,|\?)( [^.?]*\.)"),
-    "places: facts": ("quiz", 10, r"Answer:( [^.]*\.)"),
-    "sums": ("sums", 10, r"(?: =|now has)( \d+\.)"),
-    "games: word pairs": ("games", 20, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
-    "games: letters": ("games", 20, r"(?:After|Before) . comes( .\.)"),
-    "games: spelling": ("games", 20, r"Spell [a-z]*:( [^.]*\.)"),
+    "story: look-up": ("story", 10, r"(?: In the end,|\?)( [^.?]*\.)"),
+    "places: facts": ("quiz", 8, r"Answer:( [^.]*\.)"),
+    "sums": ("sums", 8, r"(?: =|now has)( \d+\.)"),
+    "games: word pairs": ("games", 16, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
+    "games: letters": ("games", 16, r"(?:After|Before) . comes( .\.)"),
+    "games: spelling": ("games", 16, r"Spell [a-z]*:( [^.]*\.)"),
 }
 
 
@@ -226,6 +226,9 @@ experiment.claim(
 )
 experiment.claim(
     "without FFNs every kind of answer gets worse by a nat or more", min(added["all FFN"].values()) > 1
+)
+experiment.claim(
+    "without the FFN of layer 0 every kind gets worse by a nat or more", min(added["FFN 0"].values()) > 1
 )
 experiment.claim(
     "facts suffer more from the loss of the upper FFNs than of the upper attention",

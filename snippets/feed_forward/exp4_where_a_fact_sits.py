@@ -85,13 +85,10 @@ def chances(items, wording=0):
 # --8<-- [start:known]
 with torch.no_grad():
     everything = [(fact, place) for fact in FACTS for place in world.facts]
-    sure = torch.stack([chances(everything, wording) for wording in (0, 1)]).amin(
-        0
-    )  # the worse of two wordings
+    asked = torch.stack([chances(everything, wording) for wording in (0, 1)])
+sure = asked.amin(0)  # the worse of two wordings
 known = [item for item, chance in zip(everything, sure.tolist(), strict=True) if chance > 0.6]
-print(
-    f"{len(known)} of {len(everything)} facts are known: both wordings get the answer with a chance above 60 %"
-)
+print(f"{len(known)} of {len(everything)} facts are known: a chance above 60 % in both wordings")
 rng = random.Random(args.seed)
 targets = rng.sample(known, args.targets)
 # --8<-- [end:known]
@@ -170,7 +167,7 @@ experiment.show("silence")
 # --8<-- [start:claims]
 if args.only_layer < 0:
     fact = mean["the fact"]
-    experiment.claim("16 features of 1,152 destroy a fact", features == 1152 and fact[16] < 0.2)
+    experiment.claim("16 features of 1,152 destroy a fact", features == 1152 and fact[16] < 0.3)
     experiment.claim(
         "16 random ones of the features at work leave it", mean["random active ones"][16] > 0.7 * fact[0]
     )
