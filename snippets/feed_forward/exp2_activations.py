@@ -3,7 +3,7 @@
 First the curves themselves. Then the record of 40 small language models. At the end the gates of a trained model.
 
 Run: python snippets/feed_forward/exp2_activations.py [--seed 0]
-Tier: visualization · core · about 3 s
+Tier: visualization · core · about 4 s
 """
 
 # --8<-- [start:setup]

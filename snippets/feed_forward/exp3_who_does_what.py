@@ -4,7 +4,7 @@ Needs the model in runs/pretrain, which `minimind pretrain` makes. A part that i
 output at every token, so nothing of what it found out gets through.
 
 Run: python snippets/feed_forward/exp3_who_does_what.py [--zero] [--seed 0]
-Tier: visualization · core · about 6 s
+Tier: visualization · core · about 5 s
 """
 
 # --8<-- [start:setup]
@@ -38,12 +38,12 @@ PARTS = {
 # --8<-- [start:answers]
 # Kind of document, how many to read, and where in it stands what follows from the text or from the world.
 ANSWERS = {
-    "story: look-up": ("story", 10, r"(?: In the end,|\?)( [^.?]*\.)"),
-    "places: facts": ("quiz", 8, r"Answer:( [^.]*\.)"),
+    "story look-up": ("story", 10, r"(?: In the end,|\?)( [^.?]*\.)"),
+    "facts": ("quiz", 8, r"Answer:( [^.]*\.)"),
     "sums": ("sums", 8, r"(?: =|now has)( \d+\.)"),
-    "games: word pairs": ("games", 16, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
-    "games: letters": ("games", 16, r"(?:After|Before) . comes( .\.)"),
-    "games: spelling": ("games", 16, r"Spell [a-z]*:( [^.]*\.)"),
+    "word pairs": ("games", 16, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
+    "letters": ("games", 16, r"(?:After|Before) . comes( .\.)"),
+    "spelling": ("games", 16, r"Spell [a-z]*:( [^.]*\.)"),
 }
 
 
@@ -232,11 +232,11 @@ experiment.claim(
 )
 experiment.claim(
     "facts suffer more from the loss of the upper FFNs than of the upper attention",
-    added["FFN 1, 2"]["places: facts"] > added["attention 1, 2"]["places: facts"],
+    added["FFN 1, 2"]["facts"] > added["attention 1, 2"]["facts"],
 )
 experiment.claim(
     "spelling suffers more than twice as much from the loss of the upper attention",
-    added["attention 1, 2"]["games: spelling"] > 2 * added["FFN 1, 2"]["games: spelling"],
+    added["attention 1, 2"]["spelling"] > 2 * added["FFN 1, 2"]["spelling"],
 )
 experiment.claim(
     "the other question's attention gives the other answer, always", follows["attention"] == pairs

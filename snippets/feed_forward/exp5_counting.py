@@ -4,7 +4,7 @@ A FLOP is one addition or one multiplication of numbers; a multiply-add is two. 
 of 36 small models: the same number of weights, spent on a wider vector or on a wider hidden layer.
 
 Run: python snippets/feed_forward/exp5_counting.py [--preset small] [--context 1024]
-Tier: visualization · core · about 2 s
+Tier: visualization · core · about 4 s
 """
 
 # --8<-- [start:setup]
