@@ -55,12 +55,11 @@ def run(gain, normalize=False, residual=False):
 
 GAINS = {"0.5": 0.5, "1": 1.0, "√2": 2**0.5, "2": 2.0}
 plain = {name: run(gain) for name, gain in GAINS.items()}
-print(
-    f"{args.layers} layers   signal at the end   gradient at the start   weight gradient, layer 1   last layer"
-)
+print(f"{args.layers} layers    signal at    gradient at    weight gradient of the")
+print(f"{'':12}  the end      the start    first layer     last")
 for name, arm in plain.items():
     first, last = arm["weights"][0], arm["weights"][-1]
-    print(f"gain {name:4} {arm['signal'][-1]:21.2g} {arm['back'][0]:23.2g} {first:26.2g} {last:12.2g}")
+    print(f"gain {name:6}{arm['signal'][-1]:10.2g}{arm['back'][0]:15.2g}{first:15.2g}{last:9.2g}")
 # --8<-- [end:forward]
 
 # --8<-- [start:figure]
@@ -68,6 +67,7 @@ fig, ax = plt.subplots()
 for (name, arm), colour in zip(plain.items(), plots.PALETTE, strict=False):
     ax.semilogy(arm["signal"], color=colour, label=f"gain {name}")
 ax.set(xlabel="layers passed", ylabel="RMS of the signal")
+ax.xaxis.get_major_locator().set_params(integer=True)
 plots.label_lines(ax)
 experiment.show("signal")
 # --8<-- [end:figure]
@@ -82,6 +82,7 @@ scale = mild["weights"][0] / (mild["signal"][0] * mild["back"][1])
 product_of_both = [weight / scale for weight in mild["weights"]]
 ax.semilogy(layer, product_of_both, color=plots.GREEN, label="weight gradient\n(scaled)")
 ax.set(xlabel="layer", ylabel="size, gain 1")
+ax.xaxis.get_major_locator().set_params(integer=True)
 plots.label_lines(ax, gap=26)
 experiment.show("weight_gradients")
 # --8<-- [end:weights_figure]
@@ -94,10 +95,10 @@ KINDS = {
     "norm + residual": {"normalize": True, "residual": True},
 }
 arms = {(kind, name): run(gain, **KINDS[kind]) for kind, (name, gain) in product(KINDS, GAINS.items())}
-print("largest weight gradient   " + "".join(f"{'gain ' + name:>12}" for name in GAINS))
+print("largest weight gradient " + "".join(f"{'gain ' + name:>12}" for name in GAINS))
 for kind in KINDS:
     sizes = [max(arms[kind, name]["weights"]) for name in GAINS]
-    print(f"{kind:25} " + "".join(f"{size:12.2g}" for size in sizes))
+    print(f"{kind:23} " + "".join(f"{size:12.2g}" for size in sizes))
 asked = run(args.gain)  # --gain: any other size of the weights
 print(f"gain {args.gain}, plain: signal at the end {asked['signal'][-1]:.2g}")
 # --8<-- [end:arms]
@@ -190,6 +191,10 @@ solved = {arm: sum(counts) for arm, counts in record.items()}  # of 12
 experiment.claim("record: plain layers with gain 0.5 hardly ever train", solved["plain, 0.5"] <= 2)
 experiment.claim("record: a good init alone trains at three learning rates", solved["plain, √2"] >= 8)
 experiment.claim("record: a norm alone does no better", solved["norm, √2"] <= solved["plain, √2"])
+experiment.claim(
+    "record: a residual alone nearly always trains",
+    all(solved[f"residual, {name}"] >= 10 for name in ("0.5", "√2", "2")),
+)
 experiment.claim(
     "record: norm and residual together always train",
     all(solved[f"norm + residual, {name}"] == 12 for name in ("0.5", "√2", "2")),

@@ -141,10 +141,9 @@ with torch.no_grad():
 for hook in hooks:
     hook.remove()
 hidden_size = model.config.hidden_size
-print(f"the mean's share of the square: {min(shares):.2%} to {max(shares):.2%}; 1/{hidden_size} is")
-print(
-    f"{1 / hidden_size:.2%}. RMS of the stream: {stream_rms[0]:.2f} at first, {stream_rms[-1]:.1f} at the end"
-)
+print(f"the mean's share of the stream's square: {min(shares):.2%} to {max(shares):.2%}")
+print(f"one direction of {hidden_size} has on average: {1 / hidden_size:.2%}")
+print(f"RMS of the stream: {stream_rms[0]:.2f} at the first norm, {stream_rms[-1]:.1f} at the last")
 # --8<-- [end:share]
 
 # --8<-- [start:speed]

@@ -177,10 +177,10 @@ for (placement, narrow), start in starts.items():
 fig, ax = plt.subplots()
 for (placement, narrow), start in starts.items():
     colour = plots.RESIDUAL if placement == "pre" else plots.SLATE
-    label = PLACEMENTS[placement] + (",\nnarrow" if narrow else "")
+    label = PLACEMENTS[placement] + (", narrow" if narrow else "")
     ax.plot(start["cosine"], "--" if narrow else "-", color=colour, label=label)
 ax.set(xlabel="blocks passed", ylabel="cosine with the input", ylim=(-0.05, 1.02))
-plots.label_lines(ax, gap=22)
+plots.label_lines(ax)
 experiment.show("survival")
 # --8<-- [end:start_figure]
 
@@ -189,13 +189,10 @@ three = [
     {"seed": 3 * args.seed + s, "rate": args.rate, "warm_up": True, "narrow": args.narrow} for s in range(3)
 ]
 live = {placement: train(placement, args.depth, three, args.steps) for placement in PLACEMENTS}
+print(f"loss above the floor, three seeds        step 1             step {args.steps}")
 for placement, above in live.items():
-    print(
-        f"{PLACEMENTS[placement]:9} loss above the floor, three seeds: first step",
-        *(f"{v:.2f}" for v in above[0]),
-        f"  step {args.steps}",
-        *(f"{v:.2f}" for v in above[-5:].mean(dim=0)),
-    )
+    first, last = (" ".join(f"{v:.2f}" for v in values) for values in (above[0], above[-5:].mean(dim=0)))
+    print(f"{PLACEMENTS[placement]:36} {first:18} {last}")
 # --8<-- [end:live]
 
 # --8<-- [start:live_figure]
@@ -262,7 +259,7 @@ for placement, branches in product(PLACEMENTS, ("wide", "narrow")):
     colour = plots.RESIDUAL if placement == "pre" else plots.SLATE
     seeds = [best_of_both(depth, placement, branches)[0] for depth in DEPTHS]
     means = [sum(values) / len(values) for values in seeds]
-    label = PLACEMENTS[placement] + (",\nnarrow" if branches == "narrow" else "")
+    label = PLACEMENTS[placement] + (", narrow" if branches == "narrow" else "")
     ax.plot(DEPTHS, means, "o-" if branches == "wide" else "o--", color=colour, label=label)
     for depth, values in zip(DEPTHS, seeds, strict=True):
         ax.plot([depth] * len(values), values, ".", color=colour, markersize=4)
@@ -271,7 +268,7 @@ ax.annotate(
     "looks at nothing", (4, blind_level), xytext=(0, 4), textcoords="offset points", color=plots.FLOOR
 )
 ax.set(xlabel="depth (blocks)", ylabel="loss above the floor (nats)", ylim=(0, 1.45), xticks=DEPTHS)
-plots.label_lines(ax, gap=24)
+plots.label_lines(ax)
 experiment.show("depth_sweep")
 # --8<-- [end:depth_figure]
 
@@ -280,13 +277,13 @@ fig, ax = plt.subplots()
 for placement, warm_up in product(PLACEMENTS, (0, 1)):
     colour = plots.RESIDUAL if placement == "pre" else plots.SLATE
     means = [sum(values) / len(values) for values in record[f"12 {placement} narrow"][warm_up]]
-    label = PLACEMENTS[placement] + (",\nwarm-up" if warm_up else "")
+    label = PLACEMENTS[placement] + (", warm-up" if warm_up else "")
     ax.semilogx(RATES, means, "o-" if warm_up else "o--", color=colour, label=label)
 ax.axhline(blind_level, color=plots.FLOOR, linestyle=":", linewidth=1.4)
 ax.set(xlabel="learning rate", ylabel="loss above the floor (nats)", ylim=(0, 1.45))
 ax.set_xticks(RATES, [str(rate) for rate in RATES])
 ax.minorticks_off()
-plots.label_lines(ax, gap=24)
+plots.label_lines(ax)
 experiment.show("rate_sweep")
 # --8<-- [end:rate_figure]
 
