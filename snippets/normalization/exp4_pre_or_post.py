@@ -5,7 +5,7 @@ lowest possible loss is known. Each placement gets its own best learning rate, w
 and with narrow branches at the start. The sweep is a record; a small part of it runs live.
 
 Run: python snippets/normalization/exp4_pre_or_post.py [--depth 4] [--narrow] [--seed 0]
-Tier: training · core · about 5 s
+Tier: visualization · core · about 5 s
 """
 
 # --8<-- [start:setup]
