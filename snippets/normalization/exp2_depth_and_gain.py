@@ -4,7 +4,7 @@ A layer is one matrix after ReLU, h -> W relu(h). Its weights are drawn with std
 serve every arm; only the gain, a norm in front of ReLU, and an addition around the layer differ.
 
 Run: python snippets/normalization/exp2_depth_and_gain.py [--layers 40] [--gain 1.5] [--seed 0]
-Tier: visualization · core · about 2 s
+Tier: visualization · core · about 3 s
 """
 
 # --8<-- [start:setup]

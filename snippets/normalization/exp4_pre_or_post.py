@@ -5,7 +5,7 @@ lowest possible loss is known. Each placement gets its own best learning rate, w
 and with narrow branches at the start. The sweep is a record; a small part of it runs live.
 
 Run: python snippets/normalization/exp4_pre_or_post.py [--depth 4] [--narrow] [--seed 0]
-Tier: training · core · about 5 s
+Tier: visualization · core · about 5 s
 """
 
 # --8<-- [start:setup]
@@ -263,7 +263,7 @@ for placement, branches in product(PLACEMENTS, ("wide", "narrow")):
     ax.plot(DEPTHS, means, "o-" if branches == "wide" else "o--", color=colour, label=label)
     for depth, values in zip(DEPTHS, seeds, strict=True):
         ax.plot([depth] * len(values), values, ".", color=colour, markersize=4)
-ax.axhline(blind_level, color=plots.FLOOR, linestyle=":", linewidth=1.4)
+ax.hlines(blind_level, DEPTHS[0], DEPTHS[-1], color=plots.FLOOR, linestyle=":", linewidth=1.4)
 ax.annotate(
     "looks at nothing", (4, blind_level), xytext=(0, 4), textcoords="offset points", color=plots.FLOOR
 )
@@ -279,7 +279,7 @@ for placement, warm_up in product(PLACEMENTS, (0, 1)):
     means = [sum(values) / len(values) for values in record[f"12 {placement} narrow"][warm_up]]
     label = PLACEMENTS[placement] + (", warm-up" if warm_up else "")
     ax.semilogx(RATES, means, "o-" if warm_up else "o--", color=colour, label=label)
-ax.axhline(blind_level, color=plots.FLOOR, linestyle=":", linewidth=1.4)
+ax.hlines(blind_level, RATES[0], RATES[-1], color=plots.FLOOR, linestyle=":", linewidth=1.4)
 ax.set(xlabel="learning rate", ylabel="loss above the floor (nats)", ylim=(0, 1.45))
 ax.set_xticks(RATES, [str(rate) for rate in RATES])
 ax.minorticks_off()
