@@ -102,7 +102,7 @@ def recorded(name: str, measure: Callable[[], Any]) -> Any:
     """The result of a measurement that takes minutes: from its record, unless `minimind record` is making it.
 
     Args:
-        name: the script without `snippets/` and `.py`, such as `normalization/exp3_placement`; one record a script.
+        name: the script without `snippets/` and `.py`, such as `normalization/exp4_pre_or_post`; one record a script.
         measure: does the work at its full setting; gives numbers and strings in lists and dicts, as JSON keeps them
             (a dict's keys become strings).
 

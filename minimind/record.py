@@ -39,7 +39,7 @@ def result_of(name: str, measure: Callable[[], Any]) -> Any:
     """The recorded result of an experiment; measured now if `minimind record` runs the script.
 
     Args:
-        name: the script without `snippets/` and `.py`, such as `normalization/exp3_placement`.
+        name: the script without `snippets/` and `.py`, such as `normalization/exp4_pre_or_post`.
         measure: does the work; gives numbers in lists and dicts (JSON: a dict's keys become strings).
 
     Raises:
@@ -92,7 +92,7 @@ def record(names: Sequence[str], check: bool) -> int:
     """Measure experiments at their full setting and keep what they find.
 
     Args:
-        names: scripts such as `normalization/exp3_placement`; none stands for all that are stale.
+        names: scripts such as `normalization/exp4_pre_or_post`; none stands for all that are stale.
         check: only say which are stale.
 
     Returns:

@@ -218,7 +218,7 @@ class RecordSettings:
     """Measure long experiments anew and keep what they find beside their scripts."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Scripts such as normalization/exp3_placement; none stands for all whose code has changed."""
+    """Names of scripts, such as `normalization/exp4_pre_or_post`; none stands for all whose code has changed."""
     check: bool = False
     """Measure nothing, say which records are of other code than today's; the exit status is 1 if there are any."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import UserError
 
+MODEL = "runs/pretrain"  # what `minimind pretrain` makes; some experiments look into it
 TIER = re.compile(r"Tier:\s*(?P<tier>\w+)\s*·\s*(?P<part>\w+)\s*·\s*(?P<time>.+?)\.?$")
 
 
@@ -26,6 +27,8 @@ class Script:
     """core or extra."""
     time: str
     """How long it takes, in words."""
+    needs_model: bool = False
+    """Whether it loads the model in runs/pretrain."""
 
 
 def run_module(name: str, everything: bool) -> int:
@@ -36,7 +39,8 @@ def run_module(name: str, everything: bool) -> int:
         everything: run the long and the extra ones too.
 
     Returns:
-        0, or the exit status of the script that failed; those after it are not run.
+        0, or the exit status of the script that failed; those after it are not run. 1 if some were left out because
+        they need a trained model and there is none.
 
     Raises:
         UserError: if there is no such module.
@@ -45,15 +49,20 @@ def run_module(name: str, everything: bool) -> int:
     chosen = [script for script in scripts if everything or is_core(script)]
     if not chosen:
         raise UserError(f"module {name!r} has no core experiment; --all runs the others")
+    waiting = [] if Path(MODEL).exists() else [script for script in chosen if script.needs_model]
+    chosen = [script for script in chosen if script not in waiting]
     for number, script in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {script.path.name} · {script.tier} · {script.time}", flush=True)
         status = subprocess.run([sys.executable, str(script.path)]).returncode
         if status != 0:
             print(f"error: {script.path} failed (exit status {status})", file=sys.stderr)
             return status if status > 0 else 128 - status
-    left = len(scripts) - len(chosen)
+    left = len(scripts) - len(chosen) - len(waiting)
     print(f"{len(chosen)} experiments done" + (f"; --all runs {left} more" if left else ""))
-    return 0
+    if waiting:
+        names = ", ".join(script.path.name for script in waiting)
+        print(f"error: left out: {names}; they look into {MODEL}, which `minimind pretrain` makes", file=sys.stderr)
+    return 1 if waiting else 0
 
 
 def is_core(script: Script) -> bool:
@@ -88,10 +97,11 @@ def read_script(path: Path) -> Script:
     Raises:
         UserError: if it has none.
     """
-    words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    source = path.read_text(encoding="utf-8")
+    words = ast.get_docstring(ast.parse(source)) or ""
     found = TIER.search(words)
     if found is None:
         raise UserError(
             f"{path}: the docstring must end with a line such as 'Tier: visualization · core · about 10 s'"
         )
-    return Script(path, found["tier"], found["part"], found["time"])
+    return Script(path, found["tier"], found["part"], found["time"], f'load("{MODEL}")' in source)

@@ -39,7 +39,8 @@ def place(markdown: str, titles: dict[str, str]) -> str:
         return markdown
     parts = read()
     sections = [f"## {part['part']}\n\n{_table(part['items'], titles)}" for part in parts]
-    return markdown.replace(MARK, "\n\n".join(sections))
+    tables = '<div class="mm-roadmap" markdown="1">\n\n' + "\n\n".join(sections) + "\n\n</div>"
+    return markdown.replace(MARK, tables)
 
 
 def _table(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
@@ -63,4 +64,15 @@ def _check(check: dict[str, str] | None) -> str:
     ((kind, name),) = check.items()
     if kind == "exercise":
         return f"`minimind exercise check {name}`"
-    return {"claim": f"the claim “{name}”", "quiz": "a quiz question there", "command": f"`{name}`"}[kind]
+    if kind == "quiz":
+        return f"[a question](../{_page_of(name)}#{name})"
+    return {"claim": f"the claim “{name}”", "command": f"`{name}`"}[kind]
+
+
+def _page_of(quiz: str) -> str:
+    """The source path of the page with this question."""
+    docs = FILE.parents[1]
+    for path in sorted(docs.rglob("*.md")):
+        if f"\nid: {quiz}\n" in path.read_text(encoding="utf-8"):
+            return path.relative_to(docs).as_posix()
+    raise ValueError(f"{FILE.name}: no quiz question {quiz!r}")

@@ -120,7 +120,7 @@ experiment.show("one_matrix_or_two")
 
 # --8<-- [start:claims]
 apart, tied = arms.values()
-wanted, own, own_apart = (
+wanted, own, own_apart = (  # means over the three seeds
     matrix.diagonal(offset, dim1=1, dim2=2).mean().item()
     for matrix, offset in ((tied[1], -1), (tied[1], 0), (apart[1], 0))
 )

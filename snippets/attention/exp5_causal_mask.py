@@ -153,8 +153,7 @@ for name in ("none", "off by one"):
         worse = min(honest[name]) > 1.5 * max(honest["causal"])
         experiment.claim(f"mask {name}: under the causal mask the loss is far above the floor", worse)
         experiment.claim(
-            f"mask {name}: on average it is worse than knowing nothing",
-            sum(honest[name]) / SEEDS > math.log(LETTERS),
+            f"mask {name}: every seed is worse than knowing nothing", min(honest[name]) > math.log(LETTERS)
         )
 experiment.claim("the honest model writes letters that may follow", min(legal["causal"]) > 0.95)
 experiment.claim("masked before the softmax, the past ignores the future", moved["mask, then softmax"] == 0)

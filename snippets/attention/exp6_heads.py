@@ -160,14 +160,14 @@ print(f"without the {len(idle)} heads that look at it least: {idle_left:.0%}")
 
 # --8<-- [start:figure]
 fig, ax = plt.subplots()
-for layer, colour in zip(range(L), plots.PALETTE, strict=False):
-    ax.plot(on_name[layer], left[layer], "o", color=colour)
+for layer in range(L):
+    ax.plot(on_name[layer], left[layer], "o", color=plots.QUERY)
     for head in range(H):
         if on_name[layer, head] > 0.3 or left[layer, head] < whole - 0.1:
             ax.annotate(
                 f"layer {layer}, head {head}",
                 (on_name[layer, head], left[layer, head]),
-                color=colour,
+                color=plots.QUERY,
                 xytext=(0, -13),
                 textcoords="offset points",
                 ha="center",

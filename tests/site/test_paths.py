@@ -62,6 +62,16 @@ def test_a_page_that_the_roadmap_leads_to_exists(page):
     assert not anchor or anchor in {re.sub(r"[\s-]+", "-", heading) for heading in headings}
 
 
+def test_every_criterion_is_checked_by_something():
+    unchecked = [
+        item["says"]
+        for item in ITEMS
+        if item["kind"] == "criterion" and not item.get("later") and "check" not in item
+    ]
+    # Those that sum up a path: ticks on its page, whose modules have checks of their own.
+    assert all("done:" in says or says.startswith("Understand all core") for says in unchecked), unchecked
+
+
 @pytest.mark.parametrize(
     "item", [item for item in ITEMS if "check" in item], ids=lambda item: item["says"][:40]
 )
