@@ -61,7 +61,10 @@ def run_module(name: str, everything: bool) -> int:
     print(f"{len(chosen)} experiments done" + (f"; --all runs {left} more" if left else ""))
     if waiting:
         names = ", ".join(script.path.name for script in waiting)
-        print(f"error: left out: {names}; they look into {MODEL}, which `minimind pretrain` makes", file=sys.stderr)
+        print(
+            f"error: left out: {names}; they look into {MODEL}, which `minimind pretrain` makes",
+            file=sys.stderr,
+        )
     return 1 if waiting else 0
 
 

@@ -77,6 +77,7 @@ def _purge_changed_package(last: list[str] = []) -> None:  # noqa: B006 - the li
 
 
 def on_files(files: Any, config: Any) -> None:
+    build.files = files
     paths.load(config, files)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import posixpath
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,6 +21,9 @@ class PageFences:
     """The component fences of the page, in order, so that a failure can name its line."""
 
     waiting: ClassVar[dict[str, list[Fence]]] = {}
+
+
+LINK = re.compile(r'\b(href|src)="([^"]+)"')
 
 
 def begin_page(source: str, names: set[str]) -> None:
@@ -38,8 +43,22 @@ def end_page() -> None:
 
 
 def block(md: Any, text: Any) -> str:
-    """Markdown to HTML, whole paragraphs."""
-    return str(MarkdownConverter(md, update_toc=False).convert(str(text).strip()))
+    """Markdown to HTML, whole paragraphs, with links as pages have them: to source files, checked."""
+    out = str(MarkdownConverter(md, update_toc=False).convert(str(text).strip()))
+    return LINK.sub(_lead, out)
+
+
+def _lead(match: re.Match[str]) -> str:
+    """A link to a file beside the page's source, as the built page needs it."""
+    attribute, address = match.groups()
+    if build.page is None or build.files is None or re.match(r"[#/]|[a-z]+:", address):
+        return match[0]
+    path, hash_sign, anchor = address.partition("#")
+    wanted = posixpath.normpath(posixpath.join(posixpath.dirname(build.page.file.src_uri), path))
+    file = build.files.get_file_from_path(wanted)
+    if file is None:
+        raise BlockError(f"the link {address!r} leads to no file of docs/")
+    return f'{attribute}="{file.url_relative_to(build.page.file)}{hash_sign}{anchor}"'
 
 
 def inline(md: Any, text: Any) -> str:

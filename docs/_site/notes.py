@@ -13,14 +13,14 @@ from . import paths
 from .markup import escape
 from .state import build
 
-PARTS = ("foundation/", "architecture/")
+PARTS = ("quick-start/", "foundation/", "architecture/")
 LOG = "notes/learning_log.md"
 MARK = "<!-- my notes -->"
 TICK = re.compile(r'data-check="([^"]+)"><span>(.*?)</span></label></li>', re.S)
 
 
 def finish(content: str, page: Any) -> str:
-    """The box at the end of every page of a module but its index and its quiz."""
+    """The box at the end of every experiment of Quick Start and every page of a module but its index and its quiz."""
     uri = page.file.src_uri
     if not uri.startswith(PARTS) or uri.endswith(("/index.md", "/quiz.md")):
         return content

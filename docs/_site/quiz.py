@@ -45,7 +45,8 @@ def quiz(data: Any, md: Any) -> str:
     fold = "Show the answer" if kind != "predict" else "What each choice means"
     html = (
         # A tag that nothing inside uses: the search takes the first end of it for the end of what it leaves out.
-        f'<section class="mm-quiz" id="{identity}" data-search-exclude data-quiz="{identity}" data-kind="{kind}"{extra}>'
+        f'<section class="mm-quiz" id="{identity}" data-search-exclude data-quiz="{identity}" data-kind="{kind}"'
+        f"{extra}>"
         f'<p class="mm-quiz__kind">{LABELS[kind]}</p>'
         f"<fieldset><legend>{inline(md, data['question'])}</legend>{body}</fieldset>"
         '<p class="mm-quiz__act">'

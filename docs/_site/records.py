@@ -1,4 +1,4 @@
-"""`<!-- record: normalization/exp3_placement -->`: says that a result was recorded, by which command and on what."""
+"""`<!-- record: normalization/exp4_pre_or_post -->`: says that a result was recorded, by which command and on what."""
 
 from __future__ import annotations
 

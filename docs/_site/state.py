@@ -33,6 +33,7 @@ class Build:
     command: str = "build"
     config: Any = None
     page: Any = None
+    files: Any = None  # all files of the site, as MkDocs knows them
     order: list[str] = field(default_factory=list)  # source uris of the pages, as the navigation has them
     failures: list[str] = field(default_factory=list)
     claims: dict[str, list[str]] = field(default_factory=dict)  # page -> names of claims that hold
@@ -41,7 +42,7 @@ class Build:
 
     def begin(self, config: Any) -> None:
         """Forget the build before this one."""
-        self.config, self.page = config, None
+        self.config, self.page, self.files = config, None, None
         self.failures, self.claims, self.failed_claims, self.quiz_ids = [], {}, 0, {}
 
     def where(self, line: int = 0, uri: str = "") -> str:

@@ -112,7 +112,8 @@ for label, (losses, attention) in arms.items():
 # --8<-- [start:figure]
 fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9))
 for ax, (label, (_, attention)) in zip(axes, arms.items(), strict=True):
-    plots.heatmap(ax, attention[0], colour=plots.QUERY)
+    mesh = plots.heatmap(ax, attention.mean(dim=0), colour=plots.QUERY)  # mean over the seeds
+    mesh.set_clim(0, 1)  # one scale for both
     ax.set(title=label, xlabel="token looked at", xticks=[], yticks=[])
 axes[0].set_ylabel("token that looks")
 experiment.show("one_matrix_or_two")

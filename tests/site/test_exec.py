@@ -55,6 +55,11 @@ MISTAKES = {
     "latex": ("A formula: $\\frac{1$.\n", 3, "LaTeX"),
     "quiz-keys": (yaml_block("quiz", CHOICE.replace("why", "because")), 3, "lacks why"),
     "quiz-note": (yaml_block("quiz", CHOICE.replace("    note: No.\n", "")), 3, "lacks a note"),
+    "quiz-link": (
+        yaml_block("quiz", CHOICE.replace("id: one", "id: two").replace("Because", "Look [there](gone.md)")),
+        3,
+        "no file of docs/",
+    ),
     "quiz-yaml": (yaml_block("quiz", "id: [one"), 3, "quiz:"),
     "quiz-twice": (yaml_block("quiz", CHOICE) + yaml_block("quiz", CHOICE), 12, "is taken"),
     "quiz-output": (
@@ -198,6 +203,16 @@ def test_values_stand_wherever_prose_does(good: Result) -> None:
         assert expected in html
     assert 'class="mm-measured" title="measured on the machine that built this page">2<' in html
     assert "mmvalue" not in html
+
+
+def test_a_link_in_a_question_leads_to_the_built_page(tmp_path: Path) -> None:
+    site = MiniSite(tmp_path).write("index.md", "# Home\n").write("sub/other.md", "# Other\n\n## Part\n")
+    linked = CHOICE.replace("Because", "See [there](other.md#part) and [home](../index.md)")
+    result = site.write("sub/page.md", f"# Page\n\n{yaml_block('quiz', linked)}").build()
+    assert result.status == 0, result.log
+    page = result.page("sub/page/index.html")
+    assert 'href="../other/#part"' in page
+    assert '<a href="../..">home</a>' in page or '<a href="../../">home</a>' in page
 
 
 def test_figures_follow_the_scheme(good: Result) -> None:
