@@ -134,7 +134,9 @@ size = rms(stream).mean(dim=1)  # (P,)
 cosine = [F.cosine_similarity(parts[i], stream[i - 1], dim=-1).mean().item() for i in range(1, len(writers))]
 share = ((parts * stream[-1]).sum(dim=-1) / stream[-1].square().sum(dim=-1)).mean(dim=1)  # (P,), sums to 1
 missing = {name: loss_without(name) for name in branches}
+# --8<-- [end:parts]
 
+# --8<-- [start:table]
 print(
     f"{'writer':16} writes   stream after   cosine   share of the end   loss without ({whole:.2f} with all)"
 )
@@ -143,7 +145,7 @@ for i, name in enumerate(writers):
     without = f"{missing[name]:10.2f}" if i else ""
     print(f"{name:16} {wrote[i]:6.2f} {size[i]:12.2f} {turned:>10} {share[i]:14.0%} {without:>17}")
 print(f"all parts added up and normalized: the model's own result, up to {difference:.0e}")
-# --8<-- [end:parts]
+# --8<-- [end:table]
 
 # --8<-- [start:stream_figure]
 fig, ax = plt.subplots(figsize=(5.6, 3.4))

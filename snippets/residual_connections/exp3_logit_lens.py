@@ -32,7 +32,7 @@ places = ["embedding"] + [
 # --8<-- [end:setup]
 
 
-# --8<-- [start:lens]
+# --8<-- [start:streams]
 @torch.no_grad()
 def streams_of(ids):
     """The stream before the first branch and after each: (P, T, D)."""
@@ -47,12 +47,20 @@ def streams_of(ids):
     return torch.cat(written).cumsum(dim=0)
 
 
+# --8<-- [end:streams]
+
+
+# --8<-- [start:lens]
 @torch.no_grad()
 def lens(streams):
     """Final norm and output layer, at every place: (P, T, V)."""
     return model.lm_head(model.model.norm(streams))
 
 
+# --8<-- [end:lens]
+
+
+# --8<-- [start:losses]
 def read(documents):
     """Streams of all tokens (P, N, D), the tokens themselves (N,), those that come next (N,)."""
     first, last = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
@@ -63,9 +71,6 @@ def read(documents):
     return streams, current, following
 
 
-# --8<-- [end:lens]
-
-# --8<-- [start:losses]
 held_out = World(args.seed).documents("validation")
 streams, current, following = read(list(islice(held_out, args.documents)))
 logits = lens(streams)  # (P, N, V)
@@ -123,18 +128,6 @@ def tell(friend):
     return start + tokenizer.encode(f" {friend} had a"), len(start)
 
 
-@torch.no_grad()
-def chances(friend):
-    """The chance of the name's first token by place (P,), read from the full stop before it."""
-    ids, start = tell(friend)
-    return lens(streams_of(ids[:start])[:, -1]).softmax(dim=-1)[:, ids[start]]
-
-
-named = torch.stack([chances(friend) for friend in FRIENDS])  # (10, P)
-print(f"chance of the name, mean of {len(FRIENDS)} stories")
-for place, value in zip(places, named.mean(dim=0), strict=True):
-    print(f"{place:16} {value:6.1%}")
-
 ids, start = tell(args.friend)
 window = slice(start - 3, len(ids) - 1)  # three tokens before the name up to the last but one
 probabilities = lens(streams_of(ids)[:, window]).softmax(dim=-1)  # (P, T, V)
@@ -158,6 +151,21 @@ ax.set(xlabel="token read (in each cell: the likeliest next one)", ylabel="")
 ax.invert_yaxis()  # the first place at the bottom, as in the diagram
 experiment.show("lens_on_a_story")
 # --8<-- [end:story_figure]
+
+
+# --8<-- [start:chances]
+@torch.no_grad()
+def chances(friend):
+    """The chance of the name's first token by place (P,), read from the full stop before it."""
+    ids, start = tell(friend)
+    return lens(streams_of(ids[:start])[:, -1]).softmax(dim=-1)[:, ids[start]]
+
+
+named = torch.stack([chances(friend) for friend in FRIENDS])  # (10, P)
+print(f"chance of the name, mean of {len(FRIENDS)} stories")
+for place, value in zip(places, named.mean(dim=0), strict=True):
+    print(f"{place:16} {value:6.1%}")
+# --8<-- [end:chances]
 
 
 # --8<-- [start:patch]

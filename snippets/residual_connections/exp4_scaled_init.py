@@ -186,8 +186,8 @@ late = {arm: [one["held out"] for one in trained["long"][arm]] for arm in ARMS}
 spread = max(max(late[arm]) - min(late[arm]) for arm in ("alike", "scaled"))
 experiment.claim("after the short training scaled is ahead of alike with every seed",
                  all(s < a for s, a in zip(early["scaled"], early["alike"], strict=True)))  # fmt: skip
-experiment.claim("after the long one their means differ by less than a tenth of the spread over seeds",
-                 abs(final["alike"] - final["scaled"]) < spread / 10)  # fmt: skip
+experiment.claim("after the long one their means differ by less than a quarter of the spread over seeds",
+                 abs(final["alike"] - final["scaled"]) < spread / 4)  # fmt: skip
 experiment.claim("zero ends behind scaled with every seed",
                  all(z > s for z, s in zip(late["zero"], late["scaled"], strict=True)))  # fmt: skip
 # --8<-- [end:claims]

@@ -156,6 +156,31 @@ for kind, values in agree.items():
 
 # --8<-- [start:claims]
 trains = {key: [count for _, count in cells] for key, cells in best.items()}
+
+
+def at_the_start(kaiming, norm, add, seed):
+    """The gradient before the first of 24 untrained layers, against the one after the last.
+
+    Every point gets a copy of the network: then a bias, which is added to the stream, has the stream's gradient.
+    """
+    parts = [part.expand(64, -1, -1).clone().requires_grad_() for part in draw(24, kaiming, seed)]
+    x, _ = spirals(64, torch.Generator().manual_seed(seed))
+    scores = forward(parts, x[:, None], add, norm)  # (64, 1, 2)
+    first, last = torch.autograd.grad(scores[..., 0].sum(), (parts[1], parts[-3]))  # (64, 1, 32) each
+    return (first.norm() / last.norm()).item()
+
+
+untrained = {  # (set-up, kind) -> median of the seeds
+    (name, kind): torch.tensor([at_the_start(*setup, add, seed) for seed in seeds]).median().item()
+    for name, setup in SETUPS.items()
+    for kind, add in (("alone", False), ("added", True))
+}
+experiment.claim("Kaiming and norm: before training the gradient is there, with the addition and without",
+                 all(0.1 < untrained["Kaiming, norm", kind] < 100 for kind in ("alone", "added")))  # fmt: skip
+experiment.claim("Kaiming alone, without norm or addition: before training it has about its size",
+                 0.1 < untrained["Kaiming", "alone"] < 10)  # fmt: skip
+experiment.claim("Kaiming with the addition and no norm: before training it arrives over 500 times as large",
+                 untrained["Kaiming", "added"] > 500)  # fmt: skip
 experiment.claim("4 layers train in all set-ups, with the addition and without",
                  all(counts[0] > 0 for counts in trains.values()))  # fmt: skip
 experiment.claim("PyTorch's init, alone: from 12 layers on no rate is better than chance",

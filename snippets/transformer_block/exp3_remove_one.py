@@ -262,13 +262,25 @@ experiment.claim("without residual connections it is no better than without atte
                  mean["residual"]["all"] > mean["attention"]["all"] - 0.05)  # fmt: skip
 experiment.claim("blocks of attention alone, as many parameters, do not make up for feed-forward layers",
                  lowest["feed-forward, 8 blocks"] - highest["whole"] > 0.3)  # fmt: skip
+hit = {arm: {kind: mean[arm][kind] - mean["whole"][kind] for kind in KINDS} for arm in PARTS}
+missed = hit["feed-forward"]
 others = ("story", "sums", "games")
-missed = {kind: mean["feed-forward"][kind] - mean["whole"][kind] for kind in KINDS}
-experiment.claim("feed-forward layers are missed most where facts of the world are told or asked for",
-                 min(missed["tour"], missed["quiz"]) > max(missed[kind] for kind in others))  # fmt: skip
-hit = {kind: mean["attention"][kind] - mean["whole"][kind] for kind in KINDS}
 experiment.claim(
-    "attention is missed most there too",
-    min(hit["tour"], hit["quiz"]) > max(hit["story"], hit["sums"], hit["games"]),
+    "whichever part goes, the norms apart, tours and quizzes together suffer most",
+    all(
+        (hit[arm]["tour"] + hit[arm]["quiz"]) / 2 > max(hit[arm][kind] for kind in others)
+        for arm in PARTS
+        if arm != "norms"
+    ),
 )
+experiment.claim("sums miss feed-forward layers least", min(missed, key=missed.get) == "sums")
+pairs = zip(seeds_of["feed-forward"]["sums"], seeds_of["positions"]["sums"], strict=True)
+experiment.claim(
+    "in every seed, sums miss positions more than feed-forward layers", all(a < b for a, b in pairs)
+)
+experiment.claim(
+    "stories miss feed-forward layers more than positions", missed["story"] > hit["positions"]["story"]
+)
+lowest_rate = found["rate"]["residual"] == min(RATES)
+experiment.claim("without residual connections the lowest rate was best", lowest_rate)
 # --8<-- [end:claims]
