@@ -209,7 +209,7 @@ def test_the_page_shows_the_whole_script_in_order(script):
     assert outside.split('"""')[2].strip() == "", "code outside of the sections never reaches the page"
     shown: dict[str, list[str]] = {}
     for options, body in re.findall(
-        r"^```python (.*?)\n(.*?)^```", page_text(path), re.DOTALL | re.MULTILINE
+        r"^ *```python (.*?)\n(.*?)^ *```", page_text(path), re.DOTALL | re.MULTILINE
     ):
         session = re.search(r'session="(\w+)"', options)[1]
         shown.setdefault(session, []).extend(re.findall(rf'--8<-- "{path}:(\w+)"', body))

@@ -34,6 +34,6 @@ def test_every_shape_of_the_sweep_has_as_many_weights_in_a_block(width, hidden):
     assert weights == pytest.approx(49_200, rel=0.005)
 
 
-def test_the_best_learning_rate_of_each_named_activation_is_no_end_of_the_sweep():
+def test_the_best_learning_rate_of_each_activation_is_no_end_of_the_sweep():
     found = json.loads((SNIPPETS / "exp2_activations.json").read_text(encoding="utf-8"))["result"]
-    assert {found["rates"][arm] for arm in ("ReLU", "GELU", "SwiGLU")} == {0.02}  # of 0.01, 0.02 and 0.04
+    assert set(found["rates"].values()) <= {0.01, 0.02}  # of 0.005, 0.01, 0.02 and 0.04

@@ -95,21 +95,6 @@ for name, colour in (("alone", plots.SLATE), ("added", plots.RESIDUAL)):
 experiment.show("gradient_by_layer")
 # --8<-- [end:figure]
 
-# --8<-- [start:depths]
-DEPTHS = (2, 6, 12, 24, 48)
-deeper = {
-    name: [[measure(seed, add, depth=depth, norm=norm) for seed in seeds] for depth in DEPTHS]
-    for name, (add, norm) in SETUPS.items()
-}
-print(f"{'layers':38}", "".join(f"{depth:9}" for depth in DEPTHS))
-for what, read in {
-    "gradient before layer 1": lambda one: one["stream"][0],
-    "weights, layer 1 / last": lambda one: one["weight"],
-}.items():
-    for name, rows in deeper.items():
-        print(f"{what:24} {name:13}", "".join(f"{middle(runs, read):9.2g}" for runs in rows))
-# --8<-- [end:depths]
-
 # --8<-- [start:paths]
 x, direction, layers = draw(args.seed, args.depth, args.gain)
 h, awake = x, []  # awake: which entries ReLU lets through in each layer
@@ -171,6 +156,21 @@ ax.set(xlabel="weights, times PyTorch's default", ylabel="gradient before layer 
 plots.label_lines(ax, gap=16)
 experiment.show("gains")
 # --8<-- [end:gains_figure]
+
+# --8<-- [start:depths]
+DEPTHS = (2, 6, 12, 24, 48)
+deeper = {
+    name: [[measure(seed, add, depth=depth, norm=norm) for seed in seeds] for depth in DEPTHS]
+    for name, (add, norm) in SETUPS.items()
+}
+print(f"{'layers':38}", "".join(f"{depth:9}" for depth in DEPTHS))
+for what, read in {
+    "gradient before layer 1": lambda one: one["stream"][0],
+    "weights, layer 1 / last": lambda one: one["weight"],
+}.items():
+    for name, rows in deeper.items():
+        print(f"{what:24} {name:13}", "".join(f"{middle(runs, read):9.2g}" for runs in rows))
+# --8<-- [end:depths]
 
 # --8<-- [start:claims]
 if args.gain == 1 and args.depth >= 24:

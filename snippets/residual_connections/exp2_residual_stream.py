@@ -8,12 +8,14 @@ Tier: visualization · extra · about 4 s
 """
 
 # --8<-- [start:setup]
+import copy
 import math
 from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from minimind import MiniMind, ModelConfig, experiment, load, plots
 from minimind.data import World
@@ -161,6 +163,41 @@ ax.set_ylabel("RMS, mean over tokens")
 experiment.show("what_each_writes")
 # --8<-- [end:stream_figure]
 
+
+# --8<-- [start:turned]
+@torch.no_grad()
+def turned(model, turn):
+    """The same model with `turn @ x` in place of every stream x; `turn` (D, D) is a rotation."""
+    other = copy.deepcopy(model)
+    other.config.tie_word_embeddings = False
+    other.lm_head.weight = nn.Parameter(model.lm_head.weight.clone())
+    readers = [(other.model.norm, [other.lm_head])]
+    for block in other.model.layers:
+        attention, mlp = block.self_attn, block.mlp
+        readers.append((block.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj]))
+        readers.append((block.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj]))
+        for writer in (attention.o_proj, mlp.down_proj):
+            writer.weight.copy_(turn @ writer.weight)
+    for norm, matrices in readers:
+        for matrix in matrices:  # the norm's weights go into the matrix that reads, and that is turned back
+            matrix.weight.copy_((matrix.weight * norm.weight) @ turn.T)
+        norm.weight.fill_(1.0)
+    other.model.embed_tokens.weight.copy_(other.model.embed_tokens.weight @ turn.T)
+    return other
+
+
+hidden = model.config.hidden_size
+turn = torch.linalg.qr(torch.randn(hidden, hidden)).Q  # at random
+with torch.no_grad():
+    logits, after = model(ids).logits[real], turned(model, turn)(ids).logits[real]
+moved = (after - logits).abs().max().item()
+number_17 = F.cosine_similarity(
+    model.model.embed_tokens.weight[:, 17], (model.model.embed_tokens.weight @ turn.T)[:, 17], 0
+)
+print(f"logits up to {logits.abs().max():.0f}; with every stream turned they move by at most {moved:.0e}")
+print(f"number 17 of the embeddings, before and after: cosine {number_17:.2f}")
+# --8<-- [end:turned]
+
 # --8<-- [start:claims]
 experiment.claim("untrained, the stream grows about as the square root of the depth", 0.4 < slope < 0.7)
 experiment.claim("what the layers read has an RMS of 1 all the way", 0.97 < given.min() <= given.max() < 1.01)
@@ -179,4 +216,5 @@ smallest = min(branches, key=lambda name: wrote[writers.index(name)])
 largest = max(branches, key=lambda name: wrote[writers.index(name)])
 experiment.claim("losing the branch that writes least costs more than losing the one that writes most",
                  missing[smallest] > missing[largest])  # fmt: skip
+experiment.claim("a model whose whole stream is turned computes the same", moved < 1e-3)
 # --8<-- [end:claims]
