@@ -34,6 +34,7 @@ TASK = Task(
     name="layer_norm",
     module="normalization",
     minutes=10,
+    core=False,
     solution=layer_norm,
     properties=[
         Property(
