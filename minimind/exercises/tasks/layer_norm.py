@@ -34,8 +34,8 @@ TASK = Task(
     name="layer_norm",
     module="normalization",
     minutes=10,
-    core=False,
     solution=layer_norm,
+    core=False,
     properties=[
         Property(
             "A vector comes out with mean 0 and standard deviation 1",
