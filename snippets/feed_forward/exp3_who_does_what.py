@@ -231,12 +231,25 @@ experiment.claim(
     "without the FFN of layer 0 every kind gets worse by a nat or more", min(added["FFN 0"].values()) > 1
 )
 experiment.claim(
+    "spelling misses attention most", max(missed := added["all attention"], key=missed.get) == "spelling"
+)
+# A blind guess holds all tokens equally likely.
+blind = torch.tensor(float(model.config.vocab_size)).log().item()
+experiment.claim(
+    "without FFNs a look-up costs more than a blind guess",
+    whole["story look-up"] + added["all FFN"]["story look-up"] > blind,
+)
+experiment.claim(
     "facts suffer more from the loss of the upper FFNs than of the upper attention",
     added["FFN 1, 2"]["facts"] > added["attention 1, 2"]["facts"],
 )
 experiment.claim(
     "spelling suffers more than twice as much from the loss of the upper attention",
     added["attention 1, 2"]["spelling"] > 2 * added["FFN 1, 2"]["spelling"],
+)
+experiment.claim(
+    "letters, too, suffer more than twice as much from the loss of the upper attention",
+    added["attention 1, 2"]["letters"] > 2 * added["FFN 1, 2"]["letters"],
 )
 experiment.claim(
     "the other question's attention gives the other answer, always", follows["attention"] == pairs

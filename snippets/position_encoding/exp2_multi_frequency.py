@@ -39,8 +39,12 @@ fig, ax = plt.subplots(figsize=(5.6, 2.6))
 plots.heatmap(ax, waves)
 ax.set_aspect("auto")
 ax.set_xticks([0.5, 10.5, 20.5, 30.5, 40.5, 50.5, 60.5], ["0", "10", "20", "30", "40", "50", "60"])
-ax.set_yticks([0.5, pairs - 0.5], ["pair 0, fast", f"pair {pairs - 1}, slow"])
-ax.set(xlabel="distance between the tokens")
+ax.set_yticks(
+    [row + 0.5 for row in range(pairs)],
+    [{0: "fast  0", pairs - 1: f"slow  {pairs - 1}"}.get(row, row) for row in range(pairs)],
+    fontsize=8,
+)
+ax.set(xlabel="distance between the tokens", ylabel="pair")
 experiment.show("waves")
 # --8<-- [end:figure]
 

@@ -31,7 +31,7 @@ for name, steps in {"distance": distances[:14], "quarter turns": quarter, "third
 
 # --8<-- [start:collisions]
 def collisions(chosen):
-    """Pairs of distances at which all the chosen pairs point the same way, and how far apart these are."""
+    """Couples of distances at which all the chosen pairs point the same way, and how far apart these are."""
     apart = (distances[:, None] - distances).abs()  # (N, N)
     angles = apart[..., None] * frequencies[chosen]  # (N, N, chosen)
     off = (angles + math.pi).remainder(2 * math.pi) - math.pi  # how far from pointing the same way
@@ -42,11 +42,11 @@ def collisions(chosen):
 couples = args.distances * (args.distances - 1) // 2
 alone = [collisions([pair]) for pair in range(16)]
 counts = [count for count, _ in alone]
-gaps = [gap.median().item() for _, gap in alone]
+nearest = [int(gap.min()) for _, gap in alone]  # tokens between the nearest two distances that it confuses
 together = collisions(list(range(16)))[0]
 print(f"{args.distances} distances make {couples:,} couples; confused up to {args.tolerance:g}°:")
 for pair in (0, 3, 6, 9, 12, 15):
-    print(f"  pair {pair:2} alone {counts[pair]:8,}, typically {gaps[pair]:3.0f} tokens apart")
+    print(f"  pair {pair:2} alone {counts[pair]:8,}, the nearest {nearest[pair]:3} apart")
 print(f"  all 16 pairs {together:8,}")
 few = [collisions(list(range(number)))[0] for number in range(1, 9)]
 print("the fastest 1, 2, 3, … pairs:", ", ".join(f"{count:,}" for count in few))
@@ -91,6 +91,9 @@ print(f"by chance  {chance:.1%}")
 both = (quarter == 0) & (third == 0)
 experiment.claim("two wheels together first repeat after 12", both.nonzero().flatten().tolist() == [0, 12])
 experiment.claim("every pair alone confuses distances", min(counts) > 0)
+experiment.claim(
+    "the fastest pair confuses no neighbours, the slowest does", nearest[0] > 1 and nearest[-1] == 1
+)
 experiment.claim("all pairs together confuse none", together == 0)
 fast, slow, both_kinds = groups
 experiment.claim("fast pairs look exactly three tokens back", three_back[fast] > 0.7)

@@ -1,8 +1,8 @@
 """What does attention know of order? Shuffle the tokens, with and without a mask, and see who notices.
 
-No positions are used anywhere. First every output of one layer is compared before and after a shuffle, then the
-last token's output after one, two and three causal layers. At the end we try to read a token's position from what
-a causal layer hands it.
+First every output of one layer is compared before and after a shuffle, without positions and once with RoPE. Then
+the last token's output after one, two and three causal layers. At the end we try to read a token's position from
+what a causal layer hands it.
 
 Run: python snippets/position_encoding/exp4_order.py [--sharpness 1] [--length 256] [--seed 0]
 Tier: visualization · core · about 4 s
@@ -73,7 +73,8 @@ last_change = {}
 for depth in (1, 2, 3):
     before, after = last_output(x, layers[:depth]), last_output(shuffled, layers[:depth])
     last_change[depth] = ((after - before).abs().max() / before.std()).item()
-    print(f"{depth} causal layers: the last token's vector moves by {last_change[depth]:.1g} std")
+    moved = f"{last_change[depth]:.0e}" if last_change[depth] < 1e-4 else f"{last_change[depth]:.1f}"
+    print(f"{depth} causal layer{'s' * (depth > 1)}: the last token's vector moves by {moved} std")
 # --8<-- [end:last_token]
 
 # --8<-- [start:by_hand]
@@ -120,9 +121,9 @@ for name, values in lengths.items():
 error = {name: distance.mean().item() for name, distance in wrong.items()}
 early = wrong["causal mask"][:, :8].mean().item()
 print(f"guess a token's place from the length of its output, among {args.length} places")
-print(f"always the middle  wrong by {blind:.1f}")
-print(f"no mask            wrong by {error['no mask']:.1f}")
-print(f"causal mask        wrong by {error['causal mask']:.1f}, the first eight by {early:.1f}")
+print(f"always the middle  wrong by {blind:.1f} places")
+print(f"no mask            wrong by {error['no mask']:.1f} places")
+print(f"causal mask        wrong by {error['causal mask']:.1f} places, the first eight by {early:.1f}")
 # --8<-- [end:guess]
 
 # --8<-- [start:claims]

@@ -126,9 +126,8 @@ for name, learned in {"learned positions": True, "RoPE": False}.items():
         at_0, at_16 = (read(model, fresh, learned, start).log_softmax(-1) for start in (0, 16))
     drift[name] = (at_16 - at_0).abs().mean().item()
     correct[name] = [(scores.argmax(-1) == fresh[:, :-3]).float().mean().item() for scores in (at_0, at_16)]
-    print(
-        f"{name:18} right at 0 {correct[name][0]:.0%}, at 16 {correct[name][1]:.0%}; moved by {drift[name]:.1g} nats"
-    )
+    right = f"right at 0 {correct[name][0]:.0%}, at 16 {correct[name][1]:.0%}"
+    print(f"{name:18} {right}; log-probabilities move by {drift[name]:.1g} nats")
 # --8<-- [end:models]
 
 # --8<-- [start:distance]
@@ -136,7 +135,7 @@ far = torch.arange(200)
 
 
 def scores_at(query, key):
-    """Score of the query with the key that stands 0, 1, 2, … tokens before it, over its size."""
+    """Score of the query with the key that stands 0, 1, 2, … tokens before it, over the lengths of the two."""
     keys = apply_rope(key.expand(len(far), 32), -far, frequencies)  # (200, 32)
     return keys @ query / (query.norm() * key.norm())
 

@@ -261,6 +261,14 @@ experiment.claim(
     "YaRN keeps its level", all(abs(far / near - 1) < 0.1 for near, far in zip(*spread["YaRN"], strict=True))
 )
 experiment.claim(
+    "most of what YaRN gains on RoPE far beyond comes from its larger scores",
+    means["YaRN, scores as they were"][1] - means["YaRN"][1] > 0.5 * (means["RoPE"][1] - means["YaRN"][1]),
+)
+average = {name: torch.tensor(seeds).mean(0) for name, seeds in data["curves"].items()}  # (16,) nats
+# From this position on YaRN is lower than RoPE, averaged over the seeds, at every later position too.
+crossing = BIN * (int((average["YaRN"] >= average["RoPE"]).nonzero().max()) + 1)
+experiment.claim("YaRN gets ahead of RoPE only some way beyond the trained length", TRAINED < crossing < LONG)
+experiment.claim(
     "squeezed without training: far worse than RoPE, near and far",
     with_every_seed("squeezed positions", "RoPE", 0, 2)
     and with_every_seed("squeezed positions", "RoPE", 1, 2),
@@ -277,6 +285,11 @@ growth = {name: beyond / near for name, (near, beyond) in means.items()}
 experiment.claim(
     "RoPE rises by a smaller factor than learned positions and none",
     growth["RoPE"] < min(growth["learned"], growth["none"]),
+)
+flat = "YaRN, scores as they were"
+experiment.claim(
+    "slower pairs alone: a higher start than RoPE's, and a smaller rise",
+    with_every_seed(flat, "RoPE", 0) and growth[flat] < growth["RoPE"],
 )
 slowed = with_yarn(live).model.frequencies / live.model.frequencies  # (16,)
 ends = slowed[[0, -1]]

@@ -81,7 +81,7 @@ for label, place, height, colour in (
 ):
     ax.annotate(label, (place, height), (0, 3), textcoords="offset points", color=colour, ha="center")
 ax.set_xticks(at, list(quarters))
-ax.set(ylabel="more nats a token")
+ax.set(ylabel="more nats a token", xlim=(-0.7, 3.6))
 experiment.show("pairs")
 # --8<-- [end:figure]
 
