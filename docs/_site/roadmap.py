@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 
+from . import paths
 from .markup import check_keys
 
 FILE = Path(__file__).with_name("roadmap.yml")
 MARK = "<!-- roadmap -->"
+PAGE = "paths/roadmap.md"
 KINDS = {"question", "command", "you will see", "insight", "criterion", "task", "tip"}
 
 
@@ -65,7 +67,9 @@ def _check(check: dict[str, str] | None) -> str:
     if kind == "exercise":
         return f"`minimind exercise check {name}`"
     if kind == "quiz":
-        return f"[a question](../{_page_of(name)}#{name})"
+        # As HTML: MkDocs does not see the questions' anchors (tests/site/test_links.py does).
+        page, here = paths.KNOWN[_page_of(name)], paths.KNOWN[PAGE]
+        return f'<a href="{page.url_relative_to(here)}#{name}">a question</a>'
     return {"claim": f"the claim “{name}”", "command": f"`{name}`"}[kind]
 
 
