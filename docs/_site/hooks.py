@@ -145,9 +145,14 @@ def on_post_build(config: Any) -> None:
     # markdown-exec keeps every page's parser, and with it the page, in this cache: 12 MiB more each rebuild.
     rendering._register_headings_processors.cache_clear()
     log.info("blocks: %d from the cache, %d run", execute.Blocks.hits, execute.Blocks.misses)
-    for seconds, where in sorted(execute.Blocks.times, reverse=True)[:3]:
+    pages: dict[str, float] = {}
+    for seconds, where in execute.Blocks.times:
+        page = where.split(":")[0]
+        pages[page] = pages.get(page, 0.0) + seconds
+    log.info("  %.0f s in blocks of %d pages; the slowest pages:", sum(pages.values()), len(pages))
+    for page, seconds in sorted(pages.items(), key=lambda item: -item[1])[:5]:
         if seconds > 1:
-            log.info("  %.1f s %s", seconds, where)
+            log.info("  %.1f s %s", seconds, page)
 
 
 def on_build_error(error: Exception) -> None:

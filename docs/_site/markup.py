@@ -49,9 +49,9 @@ def block(md: Any, text: Any) -> str:
 
 
 def _lead(match: re.Match[str]) -> str:
-    """A link to a file beside the page's source, as the built page needs it."""
+    """A link to a source file, as the built page needs it; one that ends in a slash is a built page's already."""
     attribute, address = match.groups()
-    if build.page is None or build.files is None or re.match(r"[#/]|[a-z]+:", address):
+    if build.page is None or build.files is None or re.match(r"[#/]|[a-z]+:|.*/$", address):
         return match[0]
     path, hash_sign, anchor = address.partition("#")
     wanted = posixpath.normpath(posixpath.join(posixpath.dirname(build.page.file.src_uri), path))

@@ -195,6 +195,12 @@ experiment.claim(
     "record: a residual alone nearly always trains",
     all(solved[f"residual, {name}"] >= 10 for name in ("0.5", "√2", "2")),
 )
+totals = {kind: sum(solved[f"{kind}, {name}"] for name in ("0.5", "√2", "2")) for kind in KINDS}  # of 36
+experiment.claim("record: a norm alone often fails", totals["norm"] <= 28)
+experiment.claim(
+    "record: a residual alone trains more often than a norm alone",
+    totals["residual"] >= totals["norm"] + 5,
+)
 experiment.claim(
     "record: norm and residual together always train",
     all(solved[f"norm + residual, {name}"] == 12 for name in ("0.5", "√2", "2")),
