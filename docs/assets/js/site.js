@@ -203,9 +203,9 @@ class Frames extends HTMLElement {
 }
 if (!customElements.get("mm-frames")) customElements.define("mm-frames", Frames);
 
-// --- Wide tables -------------------------------------------------------------------------
+// --- Wide tables and formulas ------------------------------------------------------------
 
-// A table that is wider than the screen scrolls inside a box of the theme's; the keyboard must reach the box.
+// What is wider than the screen scrolls inside a box; the keyboard must reach the box.
 const boxes = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
@@ -213,14 +213,14 @@ const boxes = new ResizeObserver((entries) => {
   }
 });
 
-function watchTables() {
+function watchBoxes() {
   boxes.disconnect();
-  document.querySelectorAll(".md-typeset__scrollwrap").forEach((box) => boxes.observe(box));
+  document.querySelectorAll(".md-typeset__scrollwrap, div.arithmatex").forEach((box) => boxes.observe(box));
 }
 
 window.document$.subscribe(() => {
   restore();
   startTests(graders, say);
   restoreNotes();
-  setTimeout(watchTables); // The theme makes its boxes after this call.
+  setTimeout(watchBoxes); // The theme makes its boxes after this call.
 });
