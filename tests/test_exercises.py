@@ -15,7 +15,16 @@ from minimind.config import PRESETS, ModelConfig
 from minimind.errors import UserError
 from minimind.exercises import solved
 from minimind.exercises.catalog import MODULES, NAMES, find_task
-from minimind.exercises.checker import agrees, check, diagnose, difference, equal, outcomes_of, run_apart
+from minimind.exercises.checker import (
+    agrees,
+    check,
+    diagnose,
+    difference,
+    equal,
+    outcomes_of,
+    run_apart,
+    tolerances,
+)
 from minimind.exercises.desk import Desk
 from minimind.exercises.runner import outcome_of
 from minimind.exercises.task import function_of
@@ -70,8 +79,9 @@ def test_a_planted_mistake_is_named(name, number, right):
     """And no other: two mistakes that give the same answers everywhere would be one mistake."""
     task = find_task(name)
     mistake = task.mistakes[number]
-    assert not all(map(agrees, outcomes_of(task, task.wrong(mistake)), right[name]))  # it fails
-    assert diagnose(task, outcomes_of(task, task.wrong(mistake))) == [mistake]
+    wrong = outcomes_of(task, task.wrong(mistake))
+    assert not all(map(agrees, wrong, right[name], tolerances(task)))  # it fails
+    assert diagnose(task, wrong) == [mistake]
 
 
 @pytest.mark.parametrize("name", NAMES)

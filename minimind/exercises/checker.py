@@ -71,7 +71,7 @@ def check(task: Task, file: Path, seconds: float = SECONDS) -> Verdict:
     except CannotLoad as error:
         return Verdict(False, [str(error)])
     right = outcomes_of(task, task.solved())
-    holds = [agrees(found, expected) for found, expected in zip(outcomes, right, strict=True)]
+    holds = list(map(agrees, outcomes, right, tolerances(task)))
     lines = []
     number, explained = 0, False
     for property in task.properties:
@@ -173,25 +173,30 @@ def outcomes_of(task: Task, text: str) -> list[Outcome]:
     return [outcome_of(function, property, case) for property in task.properties for case in property.cases]
 
 
-def agrees(found: Outcome, expected: Outcome) -> bool:
+def tolerances(task: Task) -> list[float]:
+    """Of each case, the largest relative difference that counts as rounding."""
+    return [property.tolerance for property in task.properties for _ in property.cases]
+
+
+def agrees(found: Outcome, expected: Outcome, tolerance: float = 1e-5) -> bool:
     """Whether an outcome is right: the value, its shape and dtype, and all arguments as they were."""
     if "value" not in found or "value" not in expected:
         return "error" in found and found["error"] == expected.get("error")
-    return found["changed"] == expected["changed"] and equal(found["value"], expected["value"])
+    return found["changed"] == expected["changed"] and equal(found["value"], expected["value"], tolerance)
 
 
-def equal(one: Any, two: Any) -> bool:
-    """Whether two values are equal up to rounding; NaN equals NaN."""
+def equal(one: Any, two: Any, tolerance: float = 1e-5) -> bool:
+    """Whether two values are equal up to rounding; NaN equals NaN. Where a whole number is due, 3.0 is not 3."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if one.shape != two.shape or one.dtype != two.dtype:
             return False
-        tolerance = 1e-2 if one.dtype == torch.bfloat16 else 1e-5
-        return torch.allclose(one.float(), two.float(), rtol=tolerance, atol=1e-6, equal_nan=True)
+        relative = 1e-2 if one.dtype == torch.bfloat16 else tolerance
+        return torch.allclose(one.float(), two.float(), rtol=relative, atol=tolerance / 10, equal_nan=True)
     if isinstance(one, tuple) and isinstance(two, tuple):
-        return len(one) == len(two) and all(map(equal, one, two))
+        return len(one) == len(two) and all(equal(*pair, tolerance) for pair in zip(one, two, strict=True))
     if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
-    if isinstance(one, float) or isinstance(two, float):
+        return one.keys() == two.keys() and all(equal(one[key], two[key], tolerance) for key in one)
+    if isinstance(two, float):
         both = isinstance(one, int | float) and isinstance(two, int | float)
         return both and abs(one - two) <= 1e-6 + 1e-5 * abs(two)
     return type(one) is type(two) and bool(one == two)
@@ -205,7 +210,7 @@ def diagnose(task: Task, outcomes: list[Outcome]) -> list[Mistake]:
                 wrong = outcomes_of(task, task.wrong(*mistakes))
             except ValueError:
                 continue  # These two change the same text.
-            if all(map(agrees, outcomes, wrong)):
+            if all(map(agrees, outcomes, wrong, tolerances(task))):
                 return list(mistakes)
     return []
 
@@ -228,6 +233,8 @@ def difference(task: Task, found: Outcome, expected: Outcome) -> list[str]:
         lines.append(f"the type is {type(value).__name__}, it should be Tensor")
     elif isinstance(value, Tensor) and isinstance(wanted, int | float | tuple):
         lines.append(f"the type is Tensor, it should be {type(wanted).__name__}")
+    elif isinstance(value, float) and isinstance(wanted, int):
+        lines.append("the type is float, it should be int")
     if isinstance(value, Tensor) and isinstance(wanted, Tensor):
         if value.shape != wanted.shape:
             lines.append(f"the shape is {tuple(value.shape)}, it should be {tuple(wanted.shape)}")

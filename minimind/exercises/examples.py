@@ -83,6 +83,38 @@ def model_weights(
     return weights
 
 
+def gradients_at(*names: str) -> Callable[..., dict[str, Any]]:
+    """What to observe of a function that must be trained through: the gradient at these arguments.
+
+    It is that of y₁ + 2·y₂ + 3·y₃ + … over all numbers that the function gives. An argument may be a dictionary
+    of tensors. Where no gradient arrives, it says "none".
+    """
+
+    def observe(function: Callable[..., Tensor], **case: Any) -> dict[str, Any]:
+        leaves: dict[str, Tensor] = {}
+
+        def leaf(name: str, value: Tensor) -> Tensor:
+            leaves[name] = value.clone().requires_grad_()
+            return leaves[name]
+
+        for name in names:
+            if isinstance(case[name], dict):
+                case[name] = {key: leaf(key, value) for key, value in case[name].items()}
+            else:
+                case[name] = leaf(name, case[name])
+        y = function(**case)
+        if y.requires_grad:
+            (y.flatten() * torch.arange(1.0, y.numel() + 1)).sum().backward()
+        return {name: "none" if value.grad is None else value.grad for name, value in leaves.items()}
+
+    return observe
+
+
+def dtype_of(function: Callable[..., Tensor], **case: Any) -> str:
+    """The dtype of what a function gives."""
+    return str(function(**case).dtype)
+
+
 def moved_by_the_last_token(function: Callable[..., Tensor], x: Tensor, **rest: Any) -> Tensor:
     """How much the outputs (B, T - 1, D) of the tokens before the last move when the last one changes."""
     changed = x.clone()

@@ -31,12 +31,14 @@ class Property:
         observe: what to compare for a case: called with the reader's function and the arguments. Default: what
             the function returns.
         compares: what `observe` gives, in words, where it is not what the function returns.
+        tolerance: largest relative difference that counts as rounding.
     """
 
     words: str
     cases: Sequence[Case]
     observe: Callable[..., Any] = lambda function, **case: function(**case)
     compares: str = ""
+    tolerance: float = 1e-5
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -113,9 +114,27 @@ TASK = Task(
                 {
                     "x": torch.tensor([[1.0, 0.0], [1.0, 0.0]]).bfloat16(),
                     "positions": torch.tensor([256, 257]),
-                    "frequencies": torch.tensor([1.0]),
+                    "frequencies": torch.tensor([frequency]),
+                }
+                for frequency in (1.0, 0.3)
+            ],
+        ),
+        Property(
+            "Rows, heads, far positions: (B, H, T, D), each turned by its own token's position",
+            [
+                {
+                    "x": numbers(2, 2, 4, 6),
+                    "positions": torch.tensor([0, 700, 5, 1000]),
+                    "frequencies": torch.tensor([1.0, 0.1, 0.01]),
                 }
             ],
+        ),
+        Property(
+            "The gradient flows back to x",
+            [{"x": numbers(2, 4), "positions": torch.tensor([3, 5]), "frequencies": TWO}],
+            gradients_at("x"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x",
+            tolerance=1e-3,
         ),
     ],
     mistakes=[
@@ -192,6 +211,16 @@ TASK = Task(
             "the pairs were taken from neighbours, and the result was put together from halves",
             [("x.chunk(2, dim=-1)", "(x[..., 0::2], x[..., 1::2])")],
             "Split and join must be of one kind: here number i of the first half goes with number i of the second.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [
+                (
+                    "return (x * angles.cos() + partners * angles.sin()).to(x.dtype)",
+                    "return (x * angles.cos() + partners * angles.sin()).to(x.dtype).detach()",
+                )
+            ],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

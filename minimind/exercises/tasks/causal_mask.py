@@ -34,7 +34,7 @@ TASK = Task(
         ),
         Property(
             "A new token looks at all tokens of the cache",
-            [{"queries": 1, "keys": 4}, {"queries": 2, "keys": 5}],
+            [{"queries": 1, "keys": 4}, {"queries": 2, "keys": 5}, {"queries": 3, "keys": 12}],
         ),
     ],
     mistakes=[

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..examples import numbers
+from ..examples import gradients_at, numbers
 from ..solved import scaled_dot_product_attention
 from ..task import Mistake, Property, Task
 
@@ -98,6 +98,34 @@ TASK = Task(
                 },
             ],
         ),
+        Property(
+            "It does not matter how the numbers lie in memory: heads often come from a transpose",
+            [
+                {
+                    "q": numbers(1, 3, 4, 2).transpose(1, 2),
+                    "k": numbers(1, 3, 2, 2, seed=1).transpose(1, 2),
+                    "v": numbers(1, 3, 2, 2, seed=2).transpose(1, 2),
+                }
+            ],
+        ),
+        Property(
+            "Scores of any size give no NaN, and a hidden key stays hidden however well it fits",
+            [
+                {
+                    "q": torch.tensor([[[[200.0, 0.0]], [[0.0, 200.0]]]]),
+                    "k": torch.tensor([[[[200.0, 0.0], [-200.0, 0.0]]]]),
+                    "v": torch.eye(2)[None, None],
+                    "mask": torch.tensor([[False, True]]),
+                }
+            ],
+        ),
+        Property(
+            "The gradient flows back to queries, keys and values",
+            [{"q": numbers(1, 2, 2, 2), "k": numbers(1, 1, 2, 2, seed=1), "v": numbers(1, 1, 2, 2, seed=2)}],
+            gradients_at("q", "k", "v"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at q, k and v",
+            tolerance=1e-3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -139,6 +167,16 @@ TASK = Task(
             "the mask were ignored",
             [("(q, k, v, mask)", "(q, k, v)")],
             "Hand it on: it is the same for all heads.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [
+                (
+                    "return scaled_dot_product_attention(q, k, v, mask)",
+                    "return scaled_dot_product_attention(q, k, v, mask).detach()",
+                )
+            ],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..examples import TINY, model_weights
+from ..examples import TINY, dtype_of, gradients_at, model_weights
 from ..solved import rms_norm, transformer_block
 from ..task import Mistake, Property, Task
 
@@ -35,6 +35,8 @@ def language_model(input_ids: Tensor, weights: dict[str, Tensor], config: dict[s
 
 ONE_LAYER = TINY | {"num_hidden_layers": 1}
 THREE_LAYERS = TINY | {"num_hidden_layers": 3}
+MANY_LAYERS = TINY | {"num_hidden_layers": 11}
+LARGE_EPS = TINY | {"num_hidden_layers": 0, "rms_norm_eps": 0.5}
 NO_LAYER = TINY | {"num_hidden_layers": 0}
 TASK = Task(
     name="language_model",
@@ -81,6 +83,40 @@ TASK = Task(
                     "config": TINY,
                 }
             ],
+        ),
+        Property(
+            "More than ten blocks: block 1 and block 10 are two",
+            [
+                {
+                    "input_ids": torch.tensor([[3, 1]]),
+                    "weights": model_weights(MANY_LAYERS),
+                    "config": MANY_LAYERS,
+                }
+            ],
+            tolerance=1e-3,
+        ),
+        Property(
+            "The last norm takes its eps from the config",
+            [{"input_ids": torch.tensor([[3, 1]]), "weights": model_weights(LARGE_EPS), "config": LARGE_EPS}],
+        ),
+        Property(
+            "bf16 weights give bf16 logits",
+            [
+                {
+                    "input_ids": torch.tensor([[3, 1]]),
+                    "weights": {name: weight.bfloat16() for name, weight in model_weights(ONE_LAYER).items()},
+                    "config": ONE_LAYER,
+                }
+            ],
+            dtype_of,
+            "the dtype of the logits",
+        ),
+        Property(
+            "The gradient flows back to every weight, to the embedding by both of its uses",
+            [{"input_ids": torch.tensor([[3, 1]]), "weights": model_weights(ONE_LAYER), "config": ONE_LAYER}],
+            gradients_at("weights"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at weights",
+            tolerance=1e-3,
         ),
     ],
     mistakes=[
@@ -155,6 +191,24 @@ TASK = Task(
             "a softmax were applied",
             [("return x @ output.T", "return (x @ output.T).softmax(dim=-1)")],
             "The loss takes the softmax itself, as a logarithm; logits are the scores before it.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return x @ output.T", "return (x @ output.T).detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
+        ),
+        Mistake(
+            "the last norm had an eps of its own, not the config's",
+            [('weights["model.norm.weight"], config["rms_norm_eps"])', 'weights["model.norm.weight"])')],
+            "Models differ in it: hand rms_norm_eps to the last norm too.",
+        ),
+        Mistake(
+            "block 1 got the weights of block 10 as well: its prefix had no dot at its end",
+            [
+                ('prefix = f"model.layers.{i}."', 'prefix = f"model.layers.{i}"'),
+                ("name.removeprefix(prefix): w", 'name.removeprefix(prefix).partition(".")[2]: w'),
+            ],
+            "The text model.layers.1 begins model.layers.10 too; with the dot it does not.",
         ),
     ],
     hints=(

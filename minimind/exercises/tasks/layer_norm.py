@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -80,6 +81,21 @@ TASK = Task(
             "bf16 goes in, bf16 comes out, and mean and variance are taken in fp32",
             [{"x": torch.tensor([100.0, 101.0, 101.0, 101.0]).bfloat16(), **FOUR}],
         ),
+        Property(
+            "It does not matter how many vectors there are, and how they lie in memory",
+            [{"x": numbers(2, 3, 4).transpose(0, 1), **FOUR}],
+        ),
+        Property(
+            "Numbers that are large and near each other keep their differences",
+            [{"x": torch.tensor([10000.0, 10001.0, 10002.0, 10003.0]), **FOUR}],
+        ),
+        Property(
+            "The gradient flows back to x, to the weight and to the bias",
+            [{"x": torch.tensor([1.0, -2.0, 3.0, 0.5]), **FOUR}],
+            gradients_at("x", "weight", "bias"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x, weight and bias",
+            tolerance=1e-3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -152,6 +168,26 @@ TASK = Task(
             "mean and variance were taken in bf16",
             [("x32 = x.float()", "x32 = x")],
             "Near 100, bf16 has only every half: the mean 100.75 is rounded before it is subtracted.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [
+                (
+                    "return (normalized * weight + bias).to(x.dtype)",
+                    "return (normalized * weight + bias).to(x.dtype).detach()",
+                )
+            ],
+            "The model is trained through this function, so every step of it must be differentiable.",
+        ),
+        Mistake(
+            "the variance were the mean of the squares minus the square of the mean",
+            [
+                (
+                    "variance = centred.pow(2).mean(dim=-1, keepdim=True)",
+                    "variance = x32.pow(2).mean(dim=-1, keepdim=True) - x32.mean(dim=-1, keepdim=True).pow(2)",
+                )
+            ],
+            "On paper it is the same. In fp32 two large numbers are subtracted, and their last digits are lost.",
         ),
     ],
     hints=(

@@ -59,6 +59,21 @@ TASK = Task(
                     "streams": torch.tensor([[[1.0, 0.0]]]),
                     "norm_weight": ONES,
                     "lm_head": torch.tensor([[1.0, 5.0], [2.0, 0.0]]),
+                },
+                {
+                    "streams": torch.tensor([[[1.0, 1.5]]]),
+                    "norm_weight": ONES,
+                    "lm_head": torch.tensor([[0.0, 1.0], [2.0, 0.0]]),
+                },
+            ],
+        ),
+        Property(
+            "A logit is a plain product: a longer row counts for more",
+            [
+                {
+                    "streams": torch.tensor([[[3.0, 1.0]]]),
+                    "norm_weight": ONES,
+                    "lm_head": torch.tensor([[1.0, 0.0], [3.0, 3.0]]),
                 }
             ],
         ),
@@ -154,6 +169,11 @@ TASK = Task(
             "the largest logit were returned, not which token it belongs to",
             [("logits.argmax(dim=-1)", "logits.amax(dim=-1)")],
             "With argmax you get the place of the largest: the token's id.",
+        ),
+        Mistake(
+            "the rows of lm_head were compared by their direction alone (cosine)",
+            [("normalized @ lm_head.T", "normalized @ (lm_head / lm_head.norm(dim=-1, keepdim=True)).T")],
+            "The model takes the plain product, so a token with a longer row gets larger logits.",
         ),
     ],
     hints=(

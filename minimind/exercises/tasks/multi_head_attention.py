@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..examples import moved_by_the_last_token, numbers
+from ..examples import gradients_at, moved_by_the_last_token, numbers
 from ..solved import causal_mask, scaled_dot_product_attention
 from ..task import Mistake, Property, Task
 
@@ -106,6 +106,13 @@ TASK = Task(
                 {"x": numbers(2, 5, 8), **_weights(8), "num_heads": 4},
             ],
         ),
+        Property(
+            "The gradient flows back to x and to all matrices",
+            [{"x": numbers(1, 2, 4), **_weights(4), "num_heads": 2}],
+            gradients_at("x", "w_q", "w_k", "w_v", "w_o"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x, w_q, w_k, w_v and w_o",
+            tolerance=1e-3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -171,6 +178,11 @@ TASK = Task(
             "the values were made with w_k",
             [("(w_q, w_k, w_v)", "(w_q, w_k, w_k)")],
             "Key and value have a matrix each: what a token is found by, and what it gives.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return merged @ w_o.T", "return (merged @ w_o.T).detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

@@ -76,7 +76,13 @@ TASK = Task(
         ),
         Property(
             "Large scores give no infinity",
-            [{"logits": torch.tensor([[[0.0, 200.0], [0.0, 0.0]]]), "input_ids": torch.tensor([[1, 0]])}],
+            [
+                {"logits": torch.tensor([[[0.0, 200.0], [0.0, 0.0]]]), "input_ids": torch.tensor([[1, 0]])},
+                {
+                    "logits": torch.tensor([[[0.0, 1.0], [300.0, 301.0], [0.0, 0.0]]]),
+                    "input_ids": torch.tensor([[1, 0, 1]]),
+                },
+            ],
         ),
         Property(
             "bf16 logits are turned to fp32 first, and the loss is in fp32",

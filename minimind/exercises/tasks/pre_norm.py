@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..examples import gradients_at
 from ..task import Mistake, Property, Task
 from .rms_norm import rms_norm
 
@@ -40,14 +41,6 @@ def square(x: Tensor) -> Tensor:
     return x * x
 
 
-def _gradient(
-    function: Callable[..., Tensor], x: Tensor, sublayer: Callable[[Tensor], Tensor], weight: Tensor
-) -> Tensor | None:
-    x = x.clone().requires_grad_()
-    (function(x, sublayer, weight) * torch.tensor([1.0, 5.0])).sum().backward()
-    return x.grad
-
-
 ONES = torch.ones(2)
 TASK = Task(
     name="pre_norm",
@@ -71,6 +64,11 @@ TASK = Task(
             [
                 {"x": torch.tensor([2.0, -2.0]), "sublayer": square, "weight": torch.tensor([1.0, 3.0])},
                 {"x": torch.tensor([[1.0, 7.0], [5.0, 5.0]]), "sublayer": square, "weight": ONES},
+                {
+                    "x": torch.tensor([[3.0, 4.0], [30.0, 40.0], [0.0, 1.0]]),
+                    "sublayer": square,
+                    "weight": ONES,
+                },
             ],
         ),
         Property(
@@ -83,8 +81,13 @@ TASK = Task(
                 {"x": torch.tensor([3.0, 4.0]), "sublayer": zeros, "weight": ONES},
                 {"x": torch.tensor([3.0, 4.0]), "sublayer": square, "weight": ONES},
             ],
-            _gradient,
-            "the gradient of y₁ + 5·y₂ at x",
+            gradients_at("x", "weight"),
+            "the gradient of y₁ + 2·y₂ at x and at the weight",
+            tolerance=1e-3,
+        ),
+        Property(
+            "bf16 goes in, bf16 comes out",
+            [{"x": torch.tensor([5.0, 5.0]).bfloat16(), "sublayer": double, "weight": ONES}],
         ),
     ],
     mistakes=[
@@ -155,6 +158,11 @@ TASK = Task(
             "the straight road of the gradient were cut by detach()",
             [("return x + branch", "return x.detach() + branch")],
             "The addition hands the gradient on whole, past the layer. That is what it is there for.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return x + branch", "return (x + branch).detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -44,12 +45,9 @@ def square(x: Tensor) -> Tensor:
     return x * x
 
 
-def _gradient(
-    function: Callable[..., Tensor], x: Tensor, sublayers: Sequence[Callable[[Tensor], Tensor]]
-) -> Tensor | None:
-    x = x.clone().requires_grad_()
-    (function(x, sublayers) * torch.tensor([1.0, 5.0])).sum().backward()
-    return x.grad
+def mean_of_tokens(x: Tensor) -> Tensor:
+    """A layer that gives every token the mean of all tokens of its row."""
+    return x.mean(dim=-2, keepdim=True).expand_as(x)
 
 
 X = torch.tensor([1.0, 3.0])
@@ -77,10 +75,16 @@ TASK = Task(
             [{"x": torch.tensor([[1.0, 3.0], [0.0, -2.0]]), "sublayers": [ones, square, double]}],
         ),
         Property(
+            "A layer gets the whole stream, all rows and tokens: it may mix them",
+            [{"x": numbers(2, 3, 2), "sublayers": [mean_of_tokens, square]}],
+        ),
+        Property("bf16 goes in, bf16 comes out", [{"x": X.bfloat16(), "sublayers": [ones]}]),
+        Property(
             "The gradient has a straight road: past layers that give zeros it arrives unchanged",
             [{"x": X, "sublayers": [zeros, zeros]}, {"x": X, "sublayers": [square, double]}],
-            _gradient,
-            "the gradient of y₁ + 5·y₂ at x",
+            gradients_at("x"),
+            "the gradient of y₁ + 2·y₂ at x",
+            tolerance=1e-3,
         ),
     ],
     mistakes=[
@@ -133,6 +137,19 @@ TASK = Task(
             "the straight road of the gradient were cut by detach()",
             [("stream + sublayer(stream)", "stream.detach() + sublayer(stream)")],
             "The addition hands the gradient on whole, past the layer. That is what it is there for.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return stream", "return stream.detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
+        ),
+        Mistake(
+            "the stream were changed in place, by +=",
+            [
+                ("stream = x\n", "stream = x.clone()\n"),
+                ("stream = stream + sublayer(stream)", "stream += sublayer(stream)"),
+            ],
+            "A layer may need what it has read for its gradient. So make a new tensor.",
         ),
     ],
     hints=(

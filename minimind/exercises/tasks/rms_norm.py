@@ -1,10 +1,9 @@
 """RMSNorm: a vector divided by its own size."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -25,12 +24,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     mean_square = x32.pow(2).mean(dim=-1, keepdim=True)
     normalized = x32 * torch.rsqrt(mean_square + eps)
     return (normalized * weight).to(x.dtype)
-
-
-def _gradient(function: Any, x: Tensor, weight: Tensor) -> Tensor | None:
-    x = x.clone().requires_grad_()
-    (function(x, weight) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
-    return x.grad
 
 
 ONES = torch.ones(4)
@@ -82,10 +75,15 @@ TASK = Task(
             ],
         ),
         Property(
-            "The gradient flows back to x",
+            "It does not matter how many vectors there are, and how they lie in memory",
+            [{"x": numbers(2, 3, 4).transpose(0, 1), "weight": ONES}],
+        ),
+        Property(
+            "The gradient flows back to x and to the weight",
             [{"x": torch.tensor([1.0, -2.0, 3.0, 0.5]), "weight": ONES}],
-            _gradient,
-            "the gradient of y₁ + 2·y₂ + 3·y₃ + 4·y₄ at x",
+            gradients_at("x", "weight"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x and weight",
+            tolerance=1e-3,
         ),
     ],
     mistakes=[
@@ -153,6 +151,16 @@ TASK = Task(
             "the gradient were cut off by detach() or no_grad()",
             [("x32 = x.float()", "x32 = x.detach().float()")],
             "Training needs the derivative of the division too.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [
+                (
+                    "return (normalized * weight).to(x.dtype)",
+                    "return (normalized * weight).to(x.dtype).detach()",
+                )
+            ],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

@@ -38,6 +38,7 @@ TASK = Task(
                 {"head_dim": 4, "theta": 100.0},
                 {"head_dim": 8, "theta": 10000.0},
                 {"head_dim": 6, "theta": 1000.0},
+                {"head_dim": 4, "theta": 12.5},
             ],
         ),
         Property("Without theta it is 10,000", [{"head_dim": 4}]),

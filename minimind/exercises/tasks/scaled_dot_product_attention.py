@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..examples import numbers
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -121,6 +121,36 @@ TASK = Task(
                 }
             ],
         ),
+        Property(
+            "Each sample may have a mask of its own",
+            [
+                {
+                    "q": numbers(2, 2, 2),
+                    "k": numbers(2, 2, 2, seed=1),
+                    "v": numbers(2, 2, 2, seed=2),
+                    "mask": torch.tensor([[[True, False], [True, True]], [[False, True], [True, False]]]),
+                }
+            ],
+        ),
+        Property(
+            "Scores of any size give no NaN, and a hidden key stays hidden however well it fits",
+            [
+                {"q": torch.tensor([[200.0, 0.0]]), "k": 200 * torch.eye(2), "v": torch.eye(2)},
+                {
+                    "q": torch.tensor([[200.0, 0.0]]),
+                    "k": torch.tensor([[200.0, 0.0], [-200.0, 0.0]]),
+                    "v": torch.eye(2),
+                    "mask": torch.tensor([[False, True]]),
+                },
+            ],
+        ),
+        Property(
+            "The gradient flows back to queries, keys and values",
+            [{"q": numbers(2, 2), "k": numbers(3, 2, seed=1), "v": numbers(3, 2, seed=2)}],
+            gradients_at("q", "k", "v"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at q, k and v",
+            tolerance=1e-3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -201,6 +231,26 @@ TASK = Task(
             "the mask were added to the scores, as 1 where a query may look and 0 where not",
             [('scores.masked_fill(~mask, float("-inf"))', "scores + mask")],
             "A difference of 1 makes a weight e times as large; it forbids nothing. Only -inf does.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return weights @ v", "return (weights @ v).detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
+        ),
+        Mistake(
+            "the softmax were written out, as exp over its sum, without subtracting the largest score",
+            [
+                (
+                    "weights = scores.softmax(dim=-1)",
+                    "weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)",
+                )
+            ],
+            "Already exp(100) is too large for fp32. Softmax is the same after subtracting the largest score of each query.",
+        ),
+        Mistake(
+            "a hidden key got the score −10,000 and not −∞",
+            [('float("-inf")', "-1e4")],
+            "A visible key can score less than that, and then the hidden one wins.",
         ),
     ],
     hints=(

@@ -32,6 +32,9 @@ def scaled_init(weights: dict[str, tuple[int, ...]], num_layers: int, std: float
 ATTENTION = {
     "model.layers.0.input_layernorm.weight": (4,),
     "model.layers.0.self_attn.q_proj.weight": (4, 4),
+    "model.layers.0.self_attn.q_proj.bias": (4,),
+    "model.layers.0.self_attn.k_proj.weight": (2, 4),
+    "model.layers.0.self_attn.v_proj.weight": (2, 4),
     "model.layers.0.self_attn.o_proj.weight": (4, 4),
 }
 MLP = {
@@ -67,7 +70,7 @@ TASK = Task(
             "Embedding and output layer get std, as they are no branch",
             [{"weights": ENDS, "num_layers": 2}],
         ),
-        Property("The attention of a block", [{"weights": ATTENTION, "num_layers": 2}]),
+        Property("The attention of a block", [{"weights": ATTENTION, "num_layers": 3}]),
         Property("The feed-forward layer of a block", [{"weights": MLP, "num_layers": 2}]),
         Property("std can be chosen", [{"weights": {**ATTENTION, **MLP}, "num_layers": 8, "std": 0.1}]),
     ],

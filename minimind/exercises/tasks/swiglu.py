@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..examples import numbers
+from ..examples import gradients_at, numbers
 from ..task import Mistake, Property, Task
 
 
@@ -72,6 +72,25 @@ TASK = Task(
                 },
             ],
         ),
+        Property("A wide open gate gives no NaN", [_one(200.0, 1.0, 1.0, 1.0), _one(-200.0, 1.0, 1.0, 1.0)]),
+        Property(
+            "bf16 goes in, bf16 comes out",
+            [{name: value.bfloat16() for name, value in _one(2.0, 1.0, 3.0, 0.5).items()}],
+        ),
+        Property(
+            "The gradient flows back to x and to all matrices",
+            [
+                {
+                    "x": numbers(2, 2),
+                    "w_gate": numbers(3, 2, seed=1),
+                    "w_up": numbers(3, 2, seed=2),
+                    "w_down": numbers(2, 3, seed=3),
+                }
+            ],
+            gradients_at("x", "w_gate", "w_up", "w_down"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x, w_gate, w_up and w_down",
+            tolerance=1e-3,
+        ),
     ],
     mistakes=[
         Mistake(
@@ -128,6 +147,11 @@ TASK = Task(
             "the matrices were not transposed",
             [("w_gate.T", "w_gate"), ("w_up.T", "w_up"), ("w_down.T", "w_down")],
             "As in nn.Linear, a matrix is (numbers out, numbers in): multiply by w.T.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [("return (gate * up) @ w_down.T", "return ((gate * up) @ w_down.T).detach()")],
+            "The model is trained through this function, so every step of it must be differentiable.",
         ),
     ],
     hints=(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..examples import TINY, layer_weights, moved_by_the_last_token, numbers
+from ..examples import TINY, dtype_of, gradients_at, layer_weights, moved_by_the_last_token, numbers
 from ..solved import apply_rope, causal_mask, grouped_query_attention, rms_norm, rope_frequencies, swiglu
 from ..task import Mistake, Property, Task
 
@@ -54,6 +54,7 @@ QK_NORM = """    if "self_attn.q_norm.weight" in weights:
 """
 TURN_K = "    k = apply_rope(k, positions, frequencies)\n"
 WIDE = TINY | {"head_dim": 6}
+LARGE_EPS = TINY | {"rms_norm_eps": 0.5}
 GROUPS = TINY | {"num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 100.0}
 TASK = Task(
     name="transformer_block",
@@ -121,6 +122,29 @@ TASK = Task(
                 {"x": numbers(1, 3, 8), "weights": layer_weights(WIDE), "config": WIDE},
                 {"x": numbers(1, 3, 8), "weights": layer_weights(GROUPS, qk_norm=False), "config": GROUPS},
             ],
+        ),
+        Property(
+            "All norms take their eps from the config",
+            [{"x": numbers(1, 3, 8), "weights": layer_weights(LARGE_EPS), "config": LARGE_EPS}],
+        ),
+        Property(
+            "bf16 goes in, bf16 comes out",
+            [
+                {
+                    "x": numbers(1, 2, 8).bfloat16(),
+                    "weights": {name: weight.bfloat16() for name, weight in layer_weights(TINY).items()},
+                    "config": TINY,
+                }
+            ],
+            dtype_of,
+            "the dtype of the result",
+        ),
+        Property(
+            "The gradient flows back to x and to every weight",
+            [{"x": numbers(1, 3, 8), "weights": layer_weights(TINY), "config": TINY}],
+            gradients_at("x", "weights"),
+            "the gradient of y₁ + 2·y₂ + 3·y₃ + … at x and weights",
+            tolerance=1e-3,
         ),
     ],
     mistakes=[
@@ -226,6 +250,31 @@ TASK = Task(
                 )
             ],
             "It often is; Qwen3's small models have wider heads, so the config says head_dim.",
+        ),
+        Mistake(
+            "no gradient could pass: no_grad(), .detach() or .data stood in its way",
+            [
+                (
+                    "return stream + swiglu(normed, gate, up, down)",
+                    "return (stream + swiglu(normed, gate, up, down)).detach()",
+                )
+            ],
+            "The model is trained through this function, so every step of it must be differentiable.",
+        ),
+        Mistake(
+            "the norms had an eps of their own, not the config's",
+            [
+                (
+                    'head_dim, eps = config["head_dim"], config["rms_norm_eps"]',
+                    'head_dim, eps = config["head_dim"], 1e-6',
+                )
+            ],
+            "Models differ in it: read rms_norm_eps from the config and hand it to every norm.",
+        ),
+        Mistake(
+            "the norms of queries and keys had an eps of their own, not the config's",
+            [(QK_NORM, QK_NORM.replace(", eps)", ")"))],
+            "Models differ in it: hand rms_norm_eps to these two norms as well.",
         ),
     ],
     hints=(
