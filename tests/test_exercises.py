@@ -448,7 +448,10 @@ def test_a_part_that_was_changed_since_it_passed_is_named(passed, capsys):
     file = passed.file("swiglu")
     file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert main(["exercise", "train", "--folder", str(passed.folder)]) == 2
-    assert "8 of the 9 parts are passed; missing: swiglu" in capsys.readouterr().err
+    assert (
+        "8 of the 9 parts are passed; changed since they passed, check them again: swiglu"
+        in capsys.readouterr().err
+    )
 
 
 def test_parts_that_import_each_other_are_the_readers(passed):
@@ -490,3 +493,94 @@ def test_nothing_that_a_reader_started_goes_on(tmp_path):
     check(find_task("rms_norm"), tmp_path / "rms_norm.py")
     time.sleep(5)
     assert not sign.exists()
+
+
+def test_a_gradient_that_does_not_arrive_is_named_and_one_that_differs_by_rounding_is_not():
+    task = find_task("swiglu")
+    cut = task.solved().replace("return (gate * up) @ w_down.T", "return ((gate * up) @ w_down.T).data")
+    (mistake,) = diagnose(task, outcomes_of(task, cut))
+    assert "no gradient could pass" in mistake.words
+    other = task.solved().replace(
+        "return (gate * up) @ w_down.T", 'return torch.einsum("...f,df->...d", gate * up, w_down)'
+    )
+    right = outcomes_of(task, task.solved())
+    assert all(map(agrees, outcomes_of(task, other), right, tolerances(task)))
+
+
+def test_a_whole_number_is_not_a_float():
+    assert not equal(3.0, 3)
+    assert equal(3, 3.0)
+    task = find_task("count_parameters")
+    (first, *_), (right, *_) = (
+        outcomes_of(task, text)
+        for text in (task.solved().replace("return embedding +", "return 1.0 * embedding +"), task.solved())
+    )
+    assert difference(task, first, right)[-1] == "the type is float, it should be int"
+
+
+def test_a_file_with_a_dataclass_and_postponed_annotations_runs():
+    task = find_task("causal_mask")
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+    text = head + "@dataclass\nclass Place:\n    at: int\n\n\n" + task.solved()
+    assert all(map(agrees, outcomes_of(task, text), outcomes_of(task, task.solved())))
+
+
+def test_a_wrapped_part_uses_the_readers_others(passed):
+    desk = passed
+    file = desk.file("causal_mask")
+    file.write_text(
+        "import functools\n"
+        + file.read_text(encoding="utf-8").replace("def causal", "@functools.cache\ndef causal"),
+        encoding="utf-8",
+    )
+    block = desk.file("transformer_block")
+    block.write_text(
+        block.read_text(encoding="utf-8").replace("def transformer", "@torch.enable_grad()\ndef transformer"),
+        encoding="utf-8",
+    )
+    for name in ("causal_mask", "transformer_block"):
+        desk.passed(find_task(name))
+    functions = own_functions(desk)
+    inner = functions["transformer_block"].__wrapped__
+    assert inner.__globals__["causal_mask"] is functions["causal_mask"]
+
+
+def test_a_part_that_fails_in_the_training_is_named_by_file_and_line(passed, capsys):
+    desk = passed
+    file = desk.file("swiglu")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(
+            "    gate = F.silu",
+            '    if x.shape[0] != 2:\n        raise ValueError("too many rows")\n    gate = F.silu',
+        ),
+        encoding="utf-8",
+    )
+    desk.passed(find_task("swiglu"))
+    assert main(["exercise", "train", "--folder", str(passed.folder), "--seconds", "1"]) == 2
+    printed = capsys.readouterr().err
+    assert "swiglu.py:" in printed
+    assert "ValueError: too many rows" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_part_without_gradients_is_refused_before_the_training(passed, capsys):
+    desk = passed
+    file = desk.file("language_model")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("def lang", "@torch.no_grad()\ndef lang"), encoding="utf-8"
+    )
+    desk.passed(find_task("language_model"))
+    assert main(["exercise", "train", "--folder", str(passed.folder), "--seconds", "1"]) == 2
+    assert "no gradient reaches model.embed_tokens.weight and 23 more" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_hold_the_model_is_found_before_the_training(passed, capsys):
+    (passed.folder / "own_model").write_text("a file", encoding="utf-8")
+    assert main(["exercise", "train", "--folder", str(passed.folder), "--seconds", "600"]) == 2
+    assert "own_model: cannot be written" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, capsys):
+    (tmp_path / "exercises").write_text("a file", encoding="utf-8")
+    assert main(["exercise", "list", "--folder", str(tmp_path / "exercises")]) == 2
+    assert "a file stands where the folder of your exercises should be" in capsys.readouterr().err

@@ -229,12 +229,14 @@ def difference(task: Task, found: Outcome, expected: Outcome) -> list[str]:
     if found["changed"]:
         return [f"the argument {' and '.join(found['changed'])} was changed; work on a copy", *printed]
     lines = [f"expected {show(wanted)}", f"yours    {show(value)}"]
-    if isinstance(value, int | float | tuple) and isinstance(wanted, Tensor):
-        lines.append(f"the type is {type(value).__name__}, it should be Tensor")
-    elif isinstance(value, Tensor) and isinstance(wanted, int | float | tuple):
-        lines.append(f"the type is Tensor, it should be {type(wanted).__name__}")
-    elif isinstance(value, float) and isinstance(wanted, int):
-        lines.append("the type is float, it should be int")
+    if _type_of(value) != _type_of(wanted) and not (isinstance(value, int) and isinstance(wanted, float)):
+        lines.append(f"the type is {_type_of(value)}, it should be {_type_of(wanted)}")
+    elif isinstance(value, dict) and isinstance(wanted, dict):
+        lines += [
+            f"{key}: the type is {_type_of(value[key])}, it should be {_type_of(wanted[key])}"
+            for key in wanted
+            if key in value and _type_of(value[key]) != _type_of(wanted[key])
+        ][:1]
     if isinstance(value, Tensor) and isinstance(wanted, Tensor):
         if value.shape != wanted.shape:
             lines.append(f"the shape is {tuple(value.shape)}, it should be {tuple(wanted.shape)}")
@@ -243,6 +245,11 @@ def difference(task: Task, found: Outcome, expected: Outcome) -> list[str]:
         elif bool(value.isnan().any()) and not bool(wanted.isnan().any()):
             lines.append("there is a NaN in it")
     return lines + printed
+
+
+def _type_of(value: Any) -> str:
+    """The type of what a function gave, as its reader wrote it: `runner` keeps lists as tuples."""
+    return "list or tuple" if isinstance(value, tuple) else type(value).__name__
 
 
 def _shown(case: Case) -> list[str]:

@@ -31,11 +31,13 @@ class Desk:
         folder: made when the first exercise is started.
 
     Raises:
-        UserError: if its progress.json is damaged.
+        UserError: if it is a file, or its progress.json is damaged.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder}: a file stands where the folder of your exercises should be")
         self.notes = self.folder / "progress.json"
         self.progress: dict[str, dict[str, Any]] = self._read()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -145,11 +146,17 @@ def function_of(source: str, name: str, origin: str) -> Callable[..., Any]:
     Raises:
         AttributeError: if there is no such function.
     """
+    return getattr(module_of(source, name, origin), name)
+
+
+def module_of(source: str, name: str, origin: str) -> ModuleType:
+    """Run a file's text as a module of its own; arguments as in `function_of`."""
     linecache.cache[origin] = len(source), None, source.splitlines(keepends=True), origin
-    module = ModuleType(name)
+    module = ModuleType(f"exercise {name}")  # no name that a reader could import by chance
     module.__file__ = origin
+    sys.modules[module.__name__] = module  # a dataclass looks there for what its file has imported
     exec(compile(source, origin, "exec"), vars(module))
-    return getattr(module, name)
+    return module
 
 
 def _without_body(source: str) -> str:

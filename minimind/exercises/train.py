@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +24,15 @@ from ..model import MiniMind
 from ..progress import progress
 from ..tokenizer import Tokenizer, train_tokenizer
 from .desk import Desk
-from .task import function_of
+from .task import module_of
 
 NEEDED = (
     "rms_norm", "rope_frequencies", "apply_rope", "causal_mask", "grouped_query_attention", "swiglu",
     "transformer_block", "language_model", "next_token_loss",
 )  # fmt: skip
 """Exercises of which the model is made."""
+FEWEST_STEPS = 5
+"""Steps that are made however short the time is: fewer show nothing."""
 DOCUMENTS, ROWS, ROW_LENGTH, RATE, WARMUP = 4000, 8, 128, 5e-3, 20
 
 
@@ -60,6 +64,8 @@ def race(desk: Desk, seconds: float) -> Race:
         UserError: if an exercise that the model is made of has not been passed.
     """
     functions = own_functions(desk)
+    folder = desk.folder / "own_model"
+    make_folder(folder)
     texts = [document.text for document in islice(World(0).documents(), DOCUMENTS)]
     tokenizer = train_tokenizer(texts[:1000], 1024)
     rows = cut_into_rows(tokenizer, texts)
@@ -80,11 +86,12 @@ def race(desk: Desk, seconds: float) -> Race:
     mine = MiniMind(config)  # Its weights are trained by the reader's functions; its own are not called.
     theirs = MiniMind(config)
     theirs.load_state_dict(mine.state_dict())
-    yours, your_seconds = train(mine, own_loss, rows, "your model, seconds", seconds=seconds)
+    with readers_mistakes_in_a_line(desk):
+        check_gradients(mine, own_loss(mine, rows[:1]))
+        yours, your_seconds = train(mine, own_loss, rows, "your model, seconds", seconds=seconds)
     ours, our_seconds = train(theirs, our_loss, rows, "our model, steps", steps=len(yours))
     measured = held_out(tokenizer, islice(World(0).documents("validation"), 100))
     seen = [perplexity(model, measured) for model in (mine, theirs)]
-    folder = desk.folder / "own_model"
     mine.save_pretrained(folder)
     tokenizer.save(folder)
     assert seen[0].floor_perplexity is not None
@@ -101,24 +108,75 @@ def own_functions(desk: Desk) -> dict[str, Callable[..., Any]]:
     Raises:
         UserError: if one has not been passed as it is now.
     """
-    missing = [name for name in NEEDED if desk.state(name) != "passed"]
-    if missing:
-        raise UserError(
-            f"{len(NEEDED) - len(missing)} of the {len(NEEDED)} parts are passed; missing: {', '.join(missing)}"
-        )
+    states = {name: desk.state(name) for name in NEEDED}
+    missing = [name for name, state in states.items() if state not in ("passed", "changed")]
+    changed = [name for name, state in states.items() if state == "changed"]
+    if missing or changed:
+        passed = len(NEEDED) - len(missing) - len(changed)
+        words = [f"missing: {', '.join(missing)}"] * bool(missing)
+        words += [f"changed since they passed, check them again: {', '.join(changed)}"] * bool(changed)
+        raise UserError(f"{passed} of the {len(NEEDED)} parts are passed; {'; '.join(words)}")
     sys.path.insert(0, str(desk.folder.resolve()))
-    files = {name: desk.file(name) for name in NEEDED}
-    functions = {
-        name: function_of(file.read_text(encoding="utf-8-sig"), name, str(file))
-        for name, file in files.items()
+    modules = {
+        name: vars(module_of(desk.file(name).read_text(encoding="utf-8-sig"), name, str(desk.file(name))))
+        for name in NEEDED
     }
-    for function in functions.values():
-        for name in set(NEEDED) & set(function.__globals__):
-            if callable(
-                function.__globals__[name]
-            ):  # and no module of that name, which is the reader's already
-                function.__globals__[name] = functions[name]
+    functions = {name: module[name] for name, module in modules.items()}
+    for module in modules.values():
+        for name in set(NEEDED) & set(module):
+            if callable(module[name]):  # and no module of that name, which is the reader's already
+                module[name] = functions[name]
     return functions
+
+
+@contextmanager
+def readers_mistakes_in_a_line(desk: Desk) -> Iterator[None]:
+    """Turn an exception in a reader's file into one line that names the file."""
+    try:
+        yield
+    except Exception as error:
+        home = str(desk.folder)
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).is_relative_to(home)
+        ]
+        if not frames:
+            raise
+        first = str(error).splitlines()[0] if str(error) else ""
+        where = f"{frames[-1].filename}:{frames[-1].lineno}"
+        raise UserError(f"{where}: {type(error).__name__}: {first}") from None
+
+
+def check_gradients(model: nn.Module, loss: Tensor) -> None:
+    """See that a loss teaches every weight.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if loss.requires_grad:
+        loss.backward()
+    blind = [name for name, weight in model.named_parameters() if weight.grad is None]
+    model.zero_grad()
+    if blind:
+        more = f" and {len(blind) - 1} more" if len(blind) > 1 else ""
+        raise UserError(
+            f"no gradient reaches {blind[0]}{more}: look for no_grad(), .detach() or .data in your parts"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Find out before the training whether its result can be kept.
+
+    Raises:
+        UserError: if not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); your model would be lost") from None
 
 
 def cut_into_rows(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
@@ -156,7 +214,11 @@ def train(
 
     def times() -> Iterator[float]:
         """Make steps; give the time of each, or 1 where steps are counted."""
-        while (len(losses) < steps) if steps is not None else (time.monotonic() - began < (seconds or 0)):
+        while (
+            len(losses) < steps
+            if steps is not None
+            else len(losses) < FEWEST_STEPS or time.monotonic() - began < (seconds or 0)
+        ):
             started = time.monotonic()
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min(1.0, (len(losses) + 1) / WARMUP)

@@ -21,7 +21,7 @@ def language_model(input_ids: Tensor, weights: dict[str, Tensor], config: dict[s
         config: as for the block, and num_hidden_layers.
 
     Returns:
-        Logits (B, T, V): at each position, a score for each token that may follow it.
+        Logits (B, T, V) in the dtype of the weights: at each position, a score for each token that may follow it.
     """
     x = weights["model.embed_tokens.weight"][input_ids]
     for i in range(config["num_hidden_layers"]):
@@ -36,7 +36,7 @@ def language_model(input_ids: Tensor, weights: dict[str, Tensor], config: dict[s
 ONE_LAYER = TINY | {"num_hidden_layers": 1}
 THREE_LAYERS = TINY | {"num_hidden_layers": 3}
 MANY_LAYERS = TINY | {"num_hidden_layers": 11}
-LARGE_EPS = TINY | {"num_hidden_layers": 0, "rms_norm_eps": 0.5}
+LARGE_EPS = TINY | {"num_hidden_layers": 1, "rms_norm_eps": 0.5}
 NO_LAYER = TINY | {"num_hidden_layers": 0}
 TASK = Task(
     name="language_model",

@@ -20,7 +20,7 @@ def pre_norm(x: Tensor, sublayer: Callable[[Tensor], Tensor], weight: Tensor, ep
         eps: of the norm, added to the mean square.
 
     Returns:
-        (…, D), the stream with the layer's output added. The stream itself is never normalized.
+        (…, D) in the dtype of x: the stream with the layer's output added. The stream itself is never normalized.
     """
     branch = sublayer(rms_norm(x, weight, eps))
     return x + branch

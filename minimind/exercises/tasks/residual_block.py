@@ -13,11 +13,11 @@ def residual_block(x: Tensor, sublayers: Sequence[Callable[[Tensor], Tensor]]) -
     """Let each layer read the stream and add its output to it, one after the other.
 
     Args:
-        x: the stream as it comes in, (…, D).
+        x: the stream as it comes in, (…, D), which stays as it is.
         sublayers: the layers, first to last; each takes (…, D) and gives (…, D).
 
     Returns:
-        (…, D), the stream after the last layer.
+        (…, D) in the dtype of x: the stream after the last layer.
     """
     stream = x
     for sublayer in sublayers:

@@ -245,7 +245,7 @@ TASK = Task(
                     "weights = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)",
                 )
             ],
-            "Already exp(100) is too large for fp32. Softmax is the same after subtracting the largest score of each query.",
+            "Already exp(100) is too large for fp32. Subtract the largest score first: softmax stays the same.",
         ),
         Mistake(
             "a hidden key got the score −10,000 and not −∞",

@@ -20,7 +20,7 @@ def swiglu(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
         w_down: (D, F), from features to the numbers of the vector.
 
     Returns:
-        (…, D).
+        (…, D) in the dtype of x.
     """
     gate = F.silu(x @ w_gate.T)  # (…, F)
     up = x @ w_up.T

@@ -14,7 +14,8 @@ def transformer_block(x: Tensor, weights: dict[str, Tensor], config: dict[str, A
     """Add to the stream what attention finds, then what the feed-forward layer makes of it.
 
     stream = x + attention(norm(x)); y = stream + feed_forward(norm(stream)). The queries and keys of each head
-    are normed, where the layer has weights for that, and then turned by their positions 0, 1, … T - 1.
+    are normed, where the layer has weights for that, and then turned by their positions 0, 1, … T - 1. Attention is
+    causal. Head h owns rows h * d to (h + 1) * d - 1 of q_proj, and likewise of k_proj and v_proj.
 
     Args:
         x: the stream (B, T, D).
@@ -25,7 +26,7 @@ def transformer_block(x: Tensor, weights: dict[str, Tensor], config: dict[str, A
         config: num_attention_heads H, num_key_value_heads K, head_dim d, rope_theta, rms_norm_eps.
 
     Returns:
-        (B, T, D).
+        (B, T, D) in the dtype of x.
     """
     head_dim, eps = config["head_dim"], config["rms_norm_eps"]
     length = x.shape[1]
