@@ -31,7 +31,7 @@ NEEDED = (
     "transformer_block", "language_model", "next_token_loss",
 )  # fmt: skip
 """Exercises of which the model is made."""
-FEWEST_STEPS = 5
+FEWEST_STEPS = 12
 """Steps that are made however short the time is: fewer show nothing."""
 DOCUMENTS, ROWS, ROW_LENGTH, RATE, WARMUP = 4000, 8, 128, 5e-3, 20
 
