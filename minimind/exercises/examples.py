@@ -110,11 +110,6 @@ def gradients_at(*names: str) -> Callable[..., dict[str, Any]]:
     return observe
 
 
-def dtype_of(function: Callable[..., Tensor], **case: Any) -> str:
-    """The dtype of what a function gives."""
-    return str(function(**case).dtype)
-
-
 def moved_by_the_last_token(function: Callable[..., Tensor], x: Tensor, **rest: Any) -> Tensor:
     """How much the outputs (B, T - 1, D) of the tokens before the last move when the last one changes."""
     changed = x.clone()

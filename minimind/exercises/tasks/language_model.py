@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..examples import TINY, dtype_of, gradients_at, model_weights
+from ..examples import TINY, gradients_at, model_weights
 from ..solved import rms_norm, transformer_block
 from ..task import Mistake, Property, Task
 
@@ -21,7 +21,7 @@ def language_model(input_ids: Tensor, weights: dict[str, Tensor], config: dict[s
         config: as for the block, and num_hidden_layers.
 
     Returns:
-        Logits (B, T, V) in the dtype of the weights: at each position, a score for each token that may follow it.
+        Logits (B, T, V): at each position, a score for each token that may follow it.
     """
     x = weights["model.embed_tokens.weight"][input_ids]
     for i in range(config["num_hidden_layers"]):
@@ -98,18 +98,6 @@ TASK = Task(
         Property(
             "The last norm takes its eps from the config",
             [{"input_ids": torch.tensor([[3, 1]]), "weights": model_weights(LARGE_EPS), "config": LARGE_EPS}],
-        ),
-        Property(
-            "bf16 weights give bf16 logits",
-            [
-                {
-                    "input_ids": torch.tensor([[3, 1]]),
-                    "weights": {name: weight.bfloat16() for name, weight in model_weights(ONE_LAYER).items()},
-                    "config": ONE_LAYER,
-                }
-            ],
-            dtype_of,
-            "the dtype of the logits",
         ),
         Property(
             "The gradient flows back to every weight, to the embedding by both of its uses",

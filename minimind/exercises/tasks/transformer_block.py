@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..examples import TINY, dtype_of, gradients_at, layer_weights, moved_by_the_last_token, numbers
+from ..examples import TINY, gradients_at, layer_weights, moved_by_the_last_token, numbers
 from ..solved import apply_rope, causal_mask, grouped_query_attention, rms_norm, rope_frequencies, swiglu
 from ..task import Mistake, Property, Task
 
@@ -26,7 +26,7 @@ def transformer_block(x: Tensor, weights: dict[str, Tensor], config: dict[str, A
         config: num_attention_heads H, num_key_value_heads K, head_dim d, rope_theta, rms_norm_eps.
 
     Returns:
-        (B, T, D) in the dtype of x.
+        (B, T, D).
     """
     head_dim, eps = config["head_dim"], config["rms_norm_eps"]
     length = x.shape[1]
@@ -127,18 +127,6 @@ TASK = Task(
         Property(
             "All norms take their eps from the config",
             [{"x": numbers(1, 3, 8), "weights": layer_weights(LARGE_EPS), "config": LARGE_EPS}],
-        ),
-        Property(
-            "bf16 goes in, bf16 comes out",
-            [
-                {
-                    "x": numbers(1, 2, 8).bfloat16(),
-                    "weights": {name: weight.bfloat16() for name, weight in layer_weights(TINY).items()},
-                    "config": TINY,
-                }
-            ],
-            dtype_of,
-            "the dtype of the result",
         ),
         Property(
             "The gradient flows back to x and to every weight",
