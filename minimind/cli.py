@@ -116,9 +116,8 @@ def generate(given: settings.GenerateSettings) -> None:
 
     from .device import choose_device
     from .model import load
-    from .training.run_folder import find_run
 
-    model, tokenizer = load(find_run(given.run))
+    model, tokenizer = load(given.run)
     device = choose_device(given.device)
     ids = [tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]
     written: list[int] = []
@@ -147,6 +146,7 @@ def generate(given: settings.GenerateSettings) -> None:
 
 def evaluate(given: settings.EvaluateSettings) -> None:
     """Print perplexity on held-out documents, with the floor where it is known."""
+    from .runs import describe_run
     from .training.evaluate import evaluate as measure
 
     measured = measure(given)
@@ -154,7 +154,7 @@ def evaluate(given: settings.EvaluateSettings) -> None:
         print(json.dumps(measured))
         return
     floor = measured["floor_perplexity"]
-    print(f"{measured['run']} on {measured['documents']:,} documents of {measured['source']}")
+    print(f"{describe_run(measured['run'])}, on {measured['documents']:,} documents of {measured['source']}")
     print(f"  perplexity     {measured['perplexity']:.3f}" + (f"   (floor {floor:.3f})" if floor else ""))
     print(f"  bits per byte  {measured['bits_per_byte']:.3f}")
     print(f"  tokens         {measured['tokens']:,}")

@@ -1,8 +1,9 @@
-"""What every script in `snippets/` shares: its flags, its claims, and how it shows a figure.
+"""What every script in `snippets/` shares: its flags, the model it looks into, its claims, and how it shows a figure.
 
 A script says what it found as named claims. Run alone, a claim that does not hold stops the script. On the
 site the same script runs in the build, and a claim that does not hold fails the build: a page cannot say what
-its own code does not show.
+its own code does not show. What is claimed of a trained model holds for the one that comes with the package; a
+reader's own may differ, and is told so.
 """
 
 import argparse
@@ -10,10 +11,17 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import record
 from .command import forgiving_output
+from .errors import UserError
+from .runs import describe_run, find_run, is_shipped, read_run
+
+if TYPE_CHECKING:
+    from .data import World
+    from .model import MiniMind
+    from .tokenizer import Tokenizer
 
 
 class ClaimError(AssertionError):
@@ -31,6 +39,8 @@ CLAIMS: list[Claim] = []
 """Every claim made in this process, in order. The site's build reads it after each block."""
 
 _save_folder: Path | None = None
+_own_model = False
+"""Whether the script looks into a model of the reader's own."""
 
 
 def flags(description: str | None, **defaults: Any) -> argparse.Namespace:
@@ -80,6 +90,53 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def load_model(name: str = "pretrain") -> tuple["MiniMind", "Tokenizer", "World"]:
+    """The trained model that a script looks into; says which one it is.
+
+    Args:
+        name: a run's folder or its name: `pretrain` is the reader's own `runs/pretrain`, else the model that comes
+            with the package. `shipped/pretrain` is the latter in any case.
+
+    Returns:
+        The model in fp32, its tokenizer, and the world whose documents it was trained on (of seed 0 if the run does
+        not say which).
+    """
+    global _own_model
+    from .data import World
+    from .model import load
+
+    try:
+        folder = find_run(name)
+        model, tokenizer = load(folder)
+        run = read_run(folder) or {}
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    _own_model = not is_shipped(folder)
+    print(f"model: {describe_run(folder)}")
+    if _own_model:
+        print("  (the pages look into the one that comes along: --model shipped/pretrain)")
+    return model, tokenizer, World(run.get("settings", {}).get("seed", 0))
+
+
+def claim_of_model(name: str, holds: Any) -> None:
+    """State a finding about the trained model that the script looks into.
+
+    Of the model that comes with the package it is a claim. A model of the reader's own was trained otherwise; where it
+    differs, that is said, and the script goes on.
+
+    Args:
+        name: the finding in words, as the page says it.
+        holds: the condition on measured values.
+
+    Raises:
+        ClaimError: the condition is false, of the model that comes with the package.
+    """
+    if _own_model and not holds:
+        print(f"not in your model: {name}")
+    else:
+        claim(name, holds)
 
 
 def claim(name: str, holds: Any) -> None:

@@ -29,7 +29,17 @@ PACKAGE = Path(__file__).parent
 # They draw, print and read flags; no measured number depends on them.
 PRESENTATION = {
     PACKAGE / f"{name}.py"
-    for name in ("__init__", "command", "errors", "experiment", "plots", "progress", "record")
+    for name in (
+        "__init__",
+        "command",
+        "errors",
+        "experiment",
+        "plots",
+        "progress",
+        "record",
+        "training/log",
+        "training/report",
+    )
 }
 # Sections of a script that only look at what was measured.
 _READING = re.compile(r"# --8<-- \[start:(\w*figure\w*|claims)\].*?# --8<-- \[end:\1\]", re.DOTALL)
@@ -150,10 +160,19 @@ def digest_of(script: Path) -> str:
     """
     text = _READING.sub("", script.read_text(encoding="utf-8"))
     total = hashlib.sha256(_bare(text).encode())
-    for path in sorted(_files_behind(text)):
-        source = path.read_text(encoding="utf-8")
+    return _add_files(total, text)
+
+
+def digest_of_code(source: str) -> str:
+    """A digest of the package's files behind the imports of a source text."""
+    return _add_files(hashlib.sha256(), source)
+
+
+def _add_files(total: Any, source: str) -> str:
+    for path in sorted(_files_behind(source)):
+        text = path.read_text(encoding="utf-8")
         total.update(path.name.encode() + b"\0")
-        total.update((_bare(source) if path.suffix == ".py" else source).encode())
+        total.update((_bare(text) if path.suffix == ".py" else text).encode())
     return total.hexdigest()[:32]
 
 

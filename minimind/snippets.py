@@ -12,7 +12,6 @@ from pathlib import Path
 
 from .errors import UserError
 
-MODEL = "runs/pretrain"  # what `minimind pretrain` makes; some experiments look into it
 TIER = re.compile(r"Tier:\s*(?P<tier>\w+)\s*·\s*(?P<part>\w+)\s*·\s*(?P<time>.+?)\.?$")
 
 
@@ -27,8 +26,6 @@ class Script:
     """core or extra."""
     time: str
     """How long it takes, in words."""
-    needs_model: bool = False
-    """Whether it loads the model in runs/pretrain."""
 
 
 def run_module(name: str, everything: bool) -> int:
@@ -39,8 +36,7 @@ def run_module(name: str, everything: bool) -> int:
         everything: run the long and the extra ones too.
 
     Returns:
-        0, or the exit status of the script that failed; those after it are not run. 1 if some were left out because
-        they need a trained model and there is none.
+        0, or the exit status of the script that failed; those after it are not run.
 
     Raises:
         UserError: if there is no such module.
@@ -49,23 +45,15 @@ def run_module(name: str, everything: bool) -> int:
     chosen = [script for script in scripts if everything or is_core(script)]
     if not chosen:
         raise UserError(f"module {name!r} has no core experiment; --all runs the others")
-    waiting = [] if Path(MODEL).exists() else [script for script in chosen if script.needs_model]
-    chosen = [script for script in chosen if script not in waiting]
     for number, script in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {script.path.name} · {script.tier} · {script.time}", flush=True)
         status = subprocess.run([sys.executable, str(script.path)]).returncode
         if status != 0:
             print(f"error: {script.path} failed (exit status {status})", file=sys.stderr)
             return status if status > 0 else 128 - status
-    left = len(scripts) - len(chosen) - len(waiting)
+    left = len(scripts) - len(chosen)
     print(f"{len(chosen)} experiments done" + (f"; --all runs {left} more" if left else ""))
-    if waiting:
-        names = ", ".join(script.path.name for script in waiting)
-        print(
-            f"error: left out: {names}; they look into {MODEL}, which `minimind pretrain` makes",
-            file=sys.stderr,
-        )
-    return 1 if waiting else 0
+    return 0
 
 
 def is_core(script: Script) -> bool:
@@ -100,11 +88,10 @@ def read_script(path: Path) -> Script:
     Raises:
         UserError: if it has none.
     """
-    source = path.read_text(encoding="utf-8")
-    words = ast.get_docstring(ast.parse(source)) or ""
+    words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     found = TIER.search(words)
     if found is None:
         raise UserError(
             f"{path}: the docstring must end with a line such as 'Tier: visualization · core · about 10 s'"
         )
-    return Script(path, found["tier"], found["part"], found["time"], f'load("{MODEL}")' in source)
+    return Script(path, found["tier"], found["part"], found["time"])

@@ -156,23 +156,6 @@ def test_run_stops_at_the_script_that_fails(tmp_path, monkeypatch, capfd):
     assert "not reached" not in said.out
 
 
-def test_run_leaves_out_what_needs_a_model_and_says_so(tmp_path, monkeypatch, capfd):
-    header = '"""About.\n\nTier: visualization · core · about 1 s\n"""\n'
-    needs = header + 'if False:\n    load("runs/pretrain")\nprint("looked into it")\n'
-    write_module(tmp_path, exp1=needs, exp2=header + "print('the second')\n")
-    monkeypatch.chdir(tmp_path)
-    assert main(["run", "a_module"]) == 1
-    said = capfd.readouterr()
-    assert "the second" in said.out
-    assert "looked into it" not in said.out
-    assert said.err == (
-        "error: left out: exp1.py; they look into runs/pretrain, which `minimind pretrain` makes\n"
-    )
-    (tmp_path / "runs" / "pretrain").mkdir(parents=True)
-    assert main(["run", "a_module"]) == 0
-    assert "looked into it" in capfd.readouterr().out
-
-
 def test_run_names_the_nearest_module(capsys):
     assert main(["run", "normalisation"]) == 2
     assert "did you mean 'normalization'?" in capsys.readouterr().err

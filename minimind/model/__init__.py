@@ -5,8 +5,8 @@ from .block import TransformerBlock
 from .cache import KVCache
 from .causal_lm import CausalLMOutput, MiniMind
 from .feedforward import FeedForward
+from .loading import load
 from .norm import RMSNorm
-from .pretrained import load
 from .rope import apply_rope, rope_frequencies
 
 __all__ = [

@@ -11,9 +11,9 @@ from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, held_out, perplexity
 from ..model import load
+from ..runs import find_run, read_run
 from ..settings import EvaluateSettings
 from .corpus import read_held_out
-from .run_folder import find_run, read_run
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import UserError
+from ..runs import read_run
 from ..settings import TrainingSettings
 
 FREE_SETTINGS = {
@@ -142,42 +143,6 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, self.path / "run.json")
-
-
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """The contents of a folder's run.json; None if there is none.
-
-    Raises:
-        UserError: if the folder is a file, or run.json is damaged.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: a file stands where the run's folder should be; choose another --output")
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        run = None
-    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise UserError(
-            f"{folder / 'run.json'}: damaged; choose another --output, or --overwrite to start over"
-        )
-    return run
-
-
-def find_run(name: str) -> Path:
-    """A run's folder, or the folder of that name under runs/.
-
-    Raises:
-        UserError: if neither is there.
-    """
-    names = {"full_sft": "sft"}
-    for folder in (Path(name), Path("runs") / names.get(name, name)):
-        if folder.is_dir():
-            return folder
-    raise UserError(
-        f"{name}: no such run, neither as a folder nor under runs/; train one with `minimind pretrain`"
-    )
 
 
 def versions() -> dict[str, str]:
