@@ -179,7 +179,7 @@ def record(given: settings.RecordSettings) -> int:
     """Measure long experiments and keep the results."""
     from .record import record as make
 
-    return make(given.names, given.check)
+    return make(given.names, given.check, given.confirm)
 
 
 def exercise(given: settings.ExerciseSettings) -> int:

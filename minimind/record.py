@@ -25,6 +25,7 @@ from typing import Any
 from .errors import UserError
 
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
+CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
 PACKAGE = Path(__file__).parent
 # They draw, print and read flags; no measured number depends on them.
 PRESENTATION = {
@@ -45,6 +46,15 @@ PRESENTATION = {
 _READING = re.compile(r"# --8<-- \[start:(\w*figure\w*|claims)\].*?# --8<-- \[end:\1\]", re.DOTALL)
 
 
+class Part(list[Any]):
+    """The first entries of a result whose entries are all measured alike: enough to confirm a record."""
+
+
+def confirming() -> bool:
+    """Whether a part of a result is enough, for `minimind record --confirm`."""
+    return CONFIRMING in os.environ
+
+
 def result_of(name: str, measure: Callable[[], Any]) -> Any:
     """The recorded result of an experiment; measured now if `minimind record` runs the script.
 
@@ -58,6 +68,8 @@ def result_of(name: str, measure: Callable[[], Any]) -> Any:
     script = find_script(name)
     if os.environ.get(RECORDING) == name:
         _write(script, measure)
+    if os.environ.get(CONFIRMING) == name:
+        _confirm(script, measure)
     path = script.with_suffix(".json")
     if not path.is_file():
         raise UserError(f"{_shown(path)} is missing; `minimind record {name}` measures it")
@@ -98,12 +110,13 @@ def scripts_with_records() -> list[str]:
     ]
 
 
-def record(names: Sequence[str], check: bool) -> int:
+def record(names: Sequence[str], check: bool, confirm: bool = False) -> int:
     """Measure experiments at their full setting and keep what they find.
 
     Args:
         names: scripts such as `normalization/exp4_pre_or_post`; none stands for all that are stale.
         check: only say which are stale.
+        confirm: measure a part of each again, and keep the rest where that part is the same to the bit.
 
     Returns:
         0, or 1 if a record is stale (`check`), or the exit status of a script that failed.
@@ -123,33 +136,68 @@ def record(names: Sequence[str], check: bool) -> int:
     for number, name in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         script = find_script(name)
-        status = subprocess.run([sys.executable, str(script)], env={**os.environ, RECORDING: name}).returncode
+        kept = script.with_suffix(".json")
+        if confirm and kept.is_file():
+            status = _run(script, CONFIRMING, name)
+            if status == 0 and not is_stale(name):
+                print(f"{_shown(kept)} is confirmed")
+                continue
+            print(f"{_shown(kept)} is not confirmed; measuring it anew", flush=True)
+        status = _run(script, RECORDING, name)
         if status != 0:
             print(f"error: {_shown(script)} failed (exit status {status})", file=sys.stderr)
             return status if status > 0 else 128 - status
-        made = read(script.with_suffix(".json"))
-        print(f"{_shown(script.with_suffix('.json'))} written after {made['seconds']:.0f} s")
+        print(f"{_shown(kept)} written after {read(kept)['seconds']:.0f} s")
     if not chosen:
         print(f"all {len(known)} records are of today's code; name one to measure it again")
     return 0
 
 
-def _write(script: Path, measure: Callable[[], Any]) -> None:
-    import torch
+def _run(script: Path, mode: str, name: str) -> int:
+    """Run a script so that it measures (`mode` RECORDING or CONFIRMING); gives its exit status."""
+    return subprocess.run([sys.executable, str(script)], env={**os.environ, mode: name}).returncode
 
+
+def _confirm(script: Path, measure: Callable[[], Any]) -> None:
+    """Measure a part again; where it is the same to the bit, the whole record counts as made by today's code.
+
+    A script that cannot measure a part measures everything, and that is kept.
+    """
+    path = script.with_suffix(".json")
+    started = time.perf_counter()
+    again = measure()
+    if not isinstance(again, Part):
+        _keep(script, again, time.perf_counter() - started)
+        return
+    stored = read(path)
+    if len(again) > 0 and json.loads(json.dumps(again)) == stored["result"][: len(again)]:
+        _save(path, {**stored, "digest": digest_of(script)})
+
+
+def _write(script: Path, measure: Callable[[], Any]) -> None:
     started = time.perf_counter()
     result = measure()
+    _keep(script, result, time.perf_counter() - started)
+
+
+def _keep(script: Path, result: Any, seconds: float) -> None:
+    import torch
+
     kept = {
         "digest": digest_of(script),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(seconds, 1),
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
         "result": result,
     }
-    aside = script.with_suffix(".part")
+    _save(script.with_suffix(".json"), kept)
+
+
+def _save(path: Path, kept: dict[str, Any]) -> None:
+    aside = path.with_suffix(".part")
     aside.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(script.with_suffix(".json"))
+    aside.replace(path)
 
 
 def digest_of(script: Path) -> str:

@@ -221,6 +221,8 @@ class RecordSettings:
     """Names of scripts, such as `normalization/exp4_pre_or_post`; none stands for all whose code has changed."""
     check: bool = False
     """Measure nothing, say which records are of other code than today's; the exit status is 1 if there are any."""
+    confirm: bool = False
+    """Measure a part again first; where it is the same to the bit, keep the rest and only renew the digest."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from .errors import UserError
 from .model import load
 from .progress import progress
-from .record import digest_of_code
+from .record import Part, confirming, digest_of_code
 from .runs import read_run
 from .training import pretrain  # noqa: F401 - what is measured rests on its code, and so does the records' digest
 
@@ -54,14 +54,16 @@ def over_trainings(examine: Callable[[Any, Any, Any], dict[str, Any]]) -> list[d
 
     Returns:
         For each training its `seed`, `precision`, held-out `perplexity` and `floor`, a digest of its `weights`, and
-        what `examine` found.
+        what `examine` found. To confirm a record, the first training is enough.
     """
     from .data import World
     from .training.log import read_metrics
 
+    chosen = TRAININGS[:1] if confirming() else TRAININGS
+    home = train_missing(chosen)
     found = []
-    for training in progress(TRAININGS, "examining, trainings", COUNT):
-        folder = trained_folder(training)
+    for training in progress(chosen, "examining, trainings", len(chosen)):
+        folder = home / training.name
         last = read_metrics(folder / "metrics.jsonl")[-1]
         model, tokenizer = load(folder)
         facts = {
@@ -72,22 +74,19 @@ def over_trainings(examine: Callable[[Any, Any, Any], dict[str, Any]]) -> list[d
             "weights": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],
         }
         found.append({**facts, **examine(model, tokenizer, World(training.seed))})
-    return found
+    return Part(found) if confirming() else found
 
 
-def trained_folder(training: Training) -> Path:
-    """The folder of a finished training; trains those that are missing, two at a time with one thread each."""
+def train_missing(chosen: Sequence[Training]) -> Path:
+    """The folder that holds a folder for each training; those that are missing are trained, two at a time."""
     home = Path(__file__).parent.parent / ".cache" / "trainings" / _digest()
-    if not (home / training.name).is_dir():
-        missing = [one for one in TRAININGS if not (home / one.name).is_dir()]
-        print(f"training {len(missing)} models, two at a time; some ten minutes in all", file=sys.stderr)
+    missing = [training for training in chosen if not (home / training.name).is_dir()]
+    if missing:
+        print(f"training {len(missing)} of {COUNT} models, two at a time", file=sys.stderr)
         with ThreadPoolExecutor(max_workers=2) as workers:
-            list(
-                progress(
-                    workers.map(lambda one: _train(one, home), missing), "training, models", len(missing)
-                )
-            )
-    return home / training.name
+            done = workers.map(lambda training: _train(training, home), missing)
+            list(progress(done, "training, models", len(missing)))
+    return home
 
 
 def _train(training: Training, home: Path) -> None:

@@ -105,3 +105,58 @@ def test_a_failing_script_keeps_the_old_record(script, capfd):
 def test_all_records_of_the_repository_are_of_its_code(monkeypatch):
     monkeypatch.chdir(record.PACKAGE.parent)
     assert [name for name in record.scripts_with_records() if record.is_stale(name)] == []
+
+
+PARTS = (
+    SCRIPT.replace(
+        'lambda: {"norm": list(RMSNorm(3).weight.shape), "double": 21 * factor})',
+        "lambda: measure())",
+    )
+    .replace(
+        "found = ",
+        """def measure():
+    found = [{"norm": list(RMSNorm(3).weight.shape), "double": 21 * factor, "cell": cell} for cell in range(3)]
+    print("measured", 1 if record.confirming() else 3)
+    return record.Part(found[:1]) if record.confirming() else found
+
+
+[found, *_] = """,
+    )
+    .replace("from minimind import experiment", "from minimind import experiment, record")
+)
+
+
+def test_a_part_that_is_the_same_confirms_the_rest(script, capfd):
+    script.write_text(PARTS, encoding="utf-8")
+    assert cli.main(["record"]) == 0
+    assert "measured 3" in capfd.readouterr().out
+    kept = json.loads(script.with_suffix(".json").read_text(encoding="utf-8"))
+    script.write_text(PARTS.replace("21 * factor", "factor * 21"), encoding="utf-8")
+    assert cli.main(["record", "--check"]) == 1
+    assert cli.main(["record", "--confirm"]) == 0
+    said = capfd.readouterr().out
+    assert "measured 1" in said
+    assert "measured 3" not in said
+    assert "is confirmed" in said
+    assert cli.main(["record", "--check"]) == 0
+    now = json.loads(script.with_suffix(".json").read_text(encoding="utf-8"))
+    assert {**now, "digest": None} == {**kept, "digest": None}
+
+
+def test_a_part_that_differs_has_all_measured_anew(script, capfd):
+    script.write_text(PARTS, encoding="utf-8")
+    assert cli.main(["record"]) == 0
+    script.write_text(PARTS.replace("factor = 2", "factor = 2.5"), encoding="utf-8")
+    assert cli.main(["record", "--confirm"]) == 0
+    said = capfd.readouterr().out
+    assert "is not confirmed; measuring it anew" in said
+    assert said.index("measured 1") < said.rindex("measured 3")
+    kept = json.loads(script.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [row["double"] for row in kept["result"]] == [52.5] * 3
+
+
+def test_what_has_no_parts_is_measured_whole(script, capfd):
+    assert cli.main(["record"]) == 0
+    script.write_text(SCRIPT.replace("factor = 2", "factor = 3"), encoding="utf-8")
+    assert cli.main(["record", "--confirm"]) == 0
+    assert json.loads(script.with_suffix(".json").read_text(encoding="utf-8"))["result"]["double"] == 63
