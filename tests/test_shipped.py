@@ -1,0 +1,105 @@
+"""The models that come with the package: found by name, as good as their cards say, and after the reader's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from minimind import load, runs
+from minimind.cli import main
+from minimind.errors import UserError
+from minimind.settings import EvaluateSettings, PretrainSettings
+from minimind.ship import LARGEST, card, command_of
+from minimind.training.evaluate import evaluate
+from minimind.training.log import read_metrics
+
+by_name = pytest.mark.parametrize("name", runs.shipped_names())
+
+
+def test_pretrain_is_shipped():
+    assert "pretrain" in runs.shipped_names()
+
+
+@by_name
+def test_its_figures_are_those_of_its_card(name):
+    run = runs.read_run(runs.SHIPPED / name)
+    kept = run["measured"]
+    again = evaluate(EvaluateSettings(f"shipped/{name}", documents=kept["documents"], device="cpu"))
+    assert again["tokens"] == kept["tokens"]
+    for figure in ("perplexity", "floor_perplexity", "bits_per_byte"):
+        assert again[figure] == pytest.approx(kept[figure], rel=1e-4), figure
+
+
+def test_pretraining_came_close_to_the_floor():
+    measured = runs.read_run(runs.SHIPPED / "pretrain")["measured"]
+    assert measured["documents"] >= 400
+    assert measured["perplexity"] <= 1.06 * measured["floor_perplexity"]
+
+
+@by_name
+def test_its_card_is_made_of_its_run(name):
+    folder = runs.SHIPPED / name
+    run = runs.read_run(folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == card(
+        name, run, read_metrics(folder / "metrics.jsonl")
+    )
+    assert command_of(run) == run["shipped"]["command"]
+    assert command_of(run) in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@by_name
+def test_it_is_small_and_names_no_path(name):
+    folder = runs.SHIPPED / name
+    assert (folder / "model.safetensors").stat().st_size <= LARGEST
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 1.5 * LARGEST
+    assert json.loads((folder / "run.json").read_text())["settings"]["output"] == PretrainSettings().output
+
+
+@by_name
+def test_transformers_opens_it_and_gives_the_same_logits(name):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = str(runs.SHIPPED / name)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model, tokenizer = load(f"shipped/{name}")
+    text = "One cold morning, Noah the baker"
+    ids = tokenizer.encode(text)
+    assert AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False)["input_ids"] == ids
+    with torch.no_grad():
+        difference = theirs(torch.tensor([ids])).logits - model(torch.tensor([ids])).logits
+    assert difference.abs().max() < 1e-4
+
+
+def test_a_name_is_the_readers_own_run_before_the_shipped_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert runs.is_shipped(runs.find_run("pretrain"))
+    load("pretrain")
+    assert capsys.readouterr().err == "model: shipped/pretrain, which comes with the package\n"
+    shutil.copytree(runs.SHIPPED / "pretrain", "runs/pretrain")
+    assert str(runs.find_run("pretrain")) == "runs/pretrain"
+    assert not runs.is_shipped("runs/pretrain")
+    load("pretrain")
+    assert capsys.readouterr().err == "model: runs/pretrain, your own\n"
+    assert runs.is_shipped(runs.find_run("shipped/pretrain"))
+    load("runs/pretrain")
+    assert capsys.readouterr().err == ""  # It was named itself.
+
+
+def test_a_name_that_is_nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^no_such: no such run.*shipped/pretrain"):
+        load("no_such")
+
+
+def test_the_command_writes_before_anything_was_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "--prompt", "One sunny morning,", "--max-new-tokens", "8"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("One sunny morning,")
+    assert len(said.out) > len("One sunny morning,\n")
+    assert "comes with the package" in said.err
+    assert main(["evaluate", "--documents", "3"]) == 0
+    assert "shipped/pretrain, which comes with the package, on 3 documents" in capsys.readouterr().out
