@@ -12,6 +12,11 @@ from test_site import addresses
 pytestmark = pytest.mark.browser
 # What axe looks at depends on the scheme (contrast) or on the size (what is shown), hardly on both at once.
 VIEWS = [((1440, 900), "light"), ((390, 844), "dark")]
+# Colours of tabs fade in for a moment: wait for two frames, in which that begins, and for its end.
+FADED = """async () => {
+  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+  await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+}"""
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"], "resultTypes": ["violations"]}
 
 
@@ -38,9 +43,9 @@ def problems(base: str, pages: list[str], size: tuple[int, int], scheme: str) ->
         page = context.new_page()
         for address in pages:
             page.goto(base + address)
-            # Folded parts count too; colours of tabs fade in for a moment.
+            # Folded parts count too.
             page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-            page.wait_for_timeout(300)
+            page.evaluate(FADED)
             found += [
                 (address, problem["id"], str(node["target"]), node.get("failureSummary", "")[:200])
                 for problem in axe.run(page, options=RULES).response["violations"]
