@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,10 @@ from test_site import addresses
 
 pytestmark = pytest.mark.browser
 # What axe looks at depends on the scheme (contrast) or on the size (what is shown), hardly on both at once.
-VIEWS = [((1440, 900), "light"), ((390, 844), "dark")]
+VIEWS = [
+    pytest.param((1440, 900), "light", id="light-desktop"),
+    pytest.param((390, 844), "dark", id="dark-phone", marks=pytest.mark.slow),
+]
 # Colours of tabs fade in for a moment: wait for two frames, in which that begins, and for its end.
 FADED = """async () => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
@@ -21,10 +23,9 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"], "resultTypes": ["violatio
 
 
 @pytest.mark.usefixtures("browser")  # says so where there is none
-def test_every_page_is_accessible(base: str, site: Path) -> None:
-    with ThreadPoolExecutor(len(VIEWS)) as pool:  # a browser each: they take minutes
-        found = list(pool.map(lambda view: problems(base, addresses(site), *view), VIEWS))
-    assert found == [[] for _ in VIEWS]
+@pytest.mark.parametrize(("size", "scheme"), VIEWS)
+def test_every_page_is_accessible(base: str, site: Path, size: tuple[int, int], scheme: str) -> None:
+    assert problems(base, addresses(site), size, scheme) == []
 
 
 def problems(base: str, pages: list[str], size: tuple[int, int], scheme: str) -> list[tuple[str, ...]]:
