@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM
 from test_site import addresses
+
+from conftest import CHROMIUM
 
 pytestmark = pytest.mark.browser
 # What axe looks at depends on the scheme (contrast) or on the size (what is shown), hardly on both at once.
