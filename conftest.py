@@ -23,7 +23,6 @@ MOST_PROCESSES = 8
 # stay together. In these files each test stands for itself.
 EACH_ALONE = ("tests/test_exercises.py", "tests/test_snippets.py")
 BUILT_SITE = ("tests/site/test_axe.py", "tests/site/test_links.py", "tests/site/test_site.py")
-LONG_ONES_FIRST = (*BUILT_SITE,)
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -96,7 +95,7 @@ def unit_of(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, unless it is asked for by name or by mark; begin with what takes long."""
+    """Leave out what is slow, unless it is asked for by name or by mark; put the rest in line."""
     if "slow" not in config.option.markexpr and not any("::" in name for name in config.args):
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in set(slow)]
@@ -108,8 +107,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def place_in_line(item: pytest.Item) -> int:
+    """The built site first, which takes longest; last what is handed out one by one, so that all end together."""
     file = item.nodeid.partition("::")[0]
-    return LONG_ONES_FIRST.index(file) if file in LONG_ONES_FIRST else len(LONG_ONES_FIRST)
+    return 0 if file in BUILT_SITE else 2 if file in EACH_ALONE else 1
 
 
 @pytest.hookimpl(optionalhook=True)
