@@ -115,8 +115,8 @@ def place_in_line(item: pytest.Item) -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object, error: object) -> None:
     """Take over from a process how many tests it left out; they all leave out the same."""
-    if hasattr(node, "workeroutput"):
-        node.config.stash[LEFT_OUT] = node.workeroutput["left out"]  # type: ignore[attr-defined]
+    if left_out := getattr(node, "workeroutput", {}).get("left out"):  # nothing from a process that died
+        node.config.stash[LEFT_OUT] = left_out  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
