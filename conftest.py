@@ -94,11 +94,12 @@ def unit_of(nodeid: str) -> str:
     return "the built site" if file in BUILT_SITE else file
 
 
+@pytest.hookimpl(trylast=True)  # after `-k` and `-m`: what they leave out is not counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is slow, unless it is asked for by name or by mark; put the rest in line."""
     if "slow" not in config.option.markexpr and not any("::" in name for name in config.args):
         slow = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if item not in set(slow)]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         config.stash[LEFT_OUT] = len(slow)
     if is_worker(config):
