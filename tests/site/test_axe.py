@@ -9,12 +9,9 @@ from test_site import addresses
 
 from conftest import CHROMIUM
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # What axe looks at depends on the scheme (contrast) or on the size (what is shown), hardly on both at once.
-VIEWS = [
-    pytest.param((1440, 900), "light", id="light-desktop"),
-    pytest.param((390, 844), "dark", id="dark-phone", marks=pytest.mark.slow),
-]
+VIEWS = {"light-desktop": ((1440, 900), "light"), "dark-phone": ((390, 844), "dark")}
 # Colours of tabs fade in for a moment: wait for two frames, in which that begins, and for its end.
 FADED = """async () => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
@@ -24,7 +21,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"], "resultTypes": ["violatio
 
 
 @pytest.mark.usefixtures("browser")  # says so where there is none
-@pytest.mark.parametrize(("size", "scheme"), VIEWS)
+@pytest.mark.parametrize(("size", "scheme"), VIEWS.values(), ids=VIEWS)
 def test_every_page_is_accessible(base: str, site: Path, size: tuple[int, int], scheme: str) -> None:
     assert problems(base, addresses(site), size, scheme) == []
 
