@@ -160,7 +160,14 @@ READERS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "words"), READERS)
+def takes_a_process(row):
+    """Each takes a process; those that only give another value are compared alike, so one of them is enough."""
+    old, new, _ = row
+    only_another_value = old.startswith("return") and new != "pass"
+    return pytest.param(*row, marks=pytest.mark.slow) if only_another_value else row
+
+
+@pytest.mark.parametrize(("old", "new", "words"), map(takes_a_process, READERS))
 def test_whatever_a_reader_writes_gets_a_sentence(tmp_path, old, new, words):
     task = find_task("rms_norm")
     text = task.solved()
