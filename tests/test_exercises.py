@@ -167,7 +167,7 @@ def takes_a_process(row):
     return pytest.param(*row, marks=pytest.mark.slow) if only_another_value else row
 
 
-@pytest.mark.parametrize(("old", "new", "words"), map(takes_a_process, READERS))
+@pytest.mark.parametrize(("old", "new", "words"), [takes_a_process(row) for row in READERS])
 def test_whatever_a_reader_writes_gets_a_sentence(tmp_path, old, new, words):
     task = find_task("rms_norm")
     text = task.solved()
