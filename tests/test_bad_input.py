@@ -433,7 +433,7 @@ def test_what_this_machine_cannot_do_costs_nothing(flag, here, capsys, finished_
     assert snapshot(here / "run") == before
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 def test_an_output_without_unicode_ends_no_training(here, encoding):
     settings = tiny_settings(here)
     ran = subprocess.run(

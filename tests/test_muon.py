@@ -24,7 +24,8 @@ def test_stacked_muon_makes_the_updates_of_pytorchs():
         their_rule.step()
     for one, other, first in zip(ours, theirs, start, strict=True):
         moved = (other - first).norm()
-        assert (one - other).norm() < 0.01 * moved  # bf16 products, in another order
+        # bf16 products, on some processors in another order. Without the weight decay it would be above 0.5.
+        assert (one - other).norm() < 0.03 * moved
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 48, 16), (2, 16, 48)])

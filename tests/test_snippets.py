@@ -38,6 +38,10 @@ def reads_a_run(script: Path) -> bool:
 
 # The first experiment with attention asks one story, which a toy model can be taught in seconds.
 READERS = [path for path in SCRIPTS if reads_a_run(path) and path != ATTENTION]
+# One seed each time, the others with the slow tests.
+over_seeds = pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 by_name = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -115,7 +119,7 @@ def claims_of(output: str) -> int:
     return output.count("claim holds: ")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@over_seeds
 @pytest.mark.parametrize(
     "script", [path for path in SCRIPTS if not reads_a_run(path)], ids=lambda path: path.stem
 )
@@ -124,7 +128,7 @@ def test_claims_hold_over_seeds(script, seed, run, tmp_path):
     assert saved(tmp_path) == figures_of(script)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@over_seeds
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
 def test_claims_about_a_trained_model_hold_over_its_seeds(
     script, seed, run, pretrained, monkeypatch, tmp_path
@@ -138,7 +142,7 @@ def test_the_quoted_numbers_are_those_of_seed_42(run):
     assert "seed 42 gives the quoted numbers" in run(SCRIPTS_OF["exp1_gradient_vanishing"])
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@over_seeds
 def test_claims_about_the_trained_model_hold_over_seeds(seed, run, trained_runs, monkeypatch, tmp_path):
     monkeypatch.chdir(trained_runs[seed])
     assert claims_of(run(ATTENTION, "--save", str(tmp_path / "figures"))) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from mini import MiniSite
 
 FENCE = "```"
@@ -67,6 +68,7 @@ def blanked(path: Path) -> bytes:
     return BUILD_DATE.sub(b"", path.read_bytes())
 
 
+@pytest.mark.slow
 def test_two_cold_builds_are_alike(tmp_path: Path) -> None:
     trees = []
     for name in ("first", "second"):

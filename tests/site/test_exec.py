@@ -108,7 +108,9 @@ def test_mistakes_fail_the_build_without_strict(broken: tuple[int, str]) -> None
     assert re.search(r"claims: 0 of 1 hold", broken[1])
 
 
-@pytest.mark.parametrize("name", ["claim", "latex", "not-a-fence"])
+@pytest.mark.parametrize(
+    "name", ["claim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latex", "not-a-fence"))]
+)
 def test_one_mistake_is_enough(tmp_path: Path, name: str) -> None:
     site = MiniSite(tmp_path).write("index.md", f"# Page\n\n{MISTAKES[name][0]}")
     result = site.build()

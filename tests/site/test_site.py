@@ -23,17 +23,29 @@ def addresses(site: Path) -> list[str]:
 
 def test_every_page_is_quiet(context, base: str, site: Path) -> None:  # type: ignore[no-untyped-def]
     problems: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
-    page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("response", lambda answer: problems.append(answer.url) if answer.status >= 400 else None)
-    for address in addresses(site):
-        page.goto(base + address)
-        page.wait_for_load_state("networkidle")
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        if wide:
-            problems.append(f"{address} is wider than the window")
+
+    def new_page():  # type: ignore[no-untyped-def]
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+        page.on(
+            "console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("response", lambda answer: problems.append(answer.url) if answer.status >= 400 else None)
+        return page
+
+    pages = [new_page() for _ in range(8)]  # each is idle most of the time, so they wait together
+    for some in batched(addresses(site), len(pages)):
+        for page, address in zip(pages, some, strict=False):
+            page.goto(base + address, wait_until="commit")
+        for page, address in zip(pages, some, strict=False):
+            page.wait_for_load_state("networkidle")
+            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+                problems.append(f"{address} is wider than the window")
     assert problems == []
+
+
+def batched(items: list[str], size: int) -> list[list[str]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def test_no_page_is_wider_than_a_phone(context, base: str, site: Path) -> None:  # type: ignore[no-untyped-def]
