@@ -34,7 +34,7 @@ def test_quick(number, made_once):
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with our conftest.py, and two files of tests."""
-    shutil.copy(ROOT / "conftest.py", tmp_path)
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for name in ("one", "two"):
         (tmp_path / f"test_{name}.py").write_text(TESTS)

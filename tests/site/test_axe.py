@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_site import addresses
-
 from conftest import CHROMIUM
+from test_site import addresses
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # What axe looks at depends on the scheme (contrast) or on the size (what is shown), hardly on both at once.
