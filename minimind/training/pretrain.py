@@ -82,7 +82,8 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
     )
     model.save_pretrained(folder.path)
     if result.finished:
-        folder.finish()
+        assert folder.run is not None
+        folder.finish(numerics={**folder.run["numerics"], **result.numerics})
         print(f"finished: {folder.path} holds the model; `minimind generate {folder.path}` lets it write")
     else:
         print(
