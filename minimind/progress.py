@@ -53,3 +53,12 @@ def progress(
     finally:
         if shown:
             bar.stop()
+
+
+def minutes(seconds: float) -> str:
+    """A time as minutes and seconds.
+
+    >>> minutes(83.6)
+    '1:23'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -10,11 +10,13 @@ import pytest
 import torch
 from tiny_runs import tiny_settings
 
+import minimind.training.log as log_module
 import minimind.training.loop as loop_module
 from minimind.errors import UserError
 from minimind.training import pretrain
 from minimind.training import threads as threads_module
 from minimind.training.checkpoint import find_checkpoints, read_state
+from minimind.training.log import Log, Pace
 from minimind.training.threads import KEPT_CHANGES, MEASURED_SECONDS, Threads, measure
 
 
@@ -177,6 +179,50 @@ def test_watching_hands_on_all_items():
     machine = Machine(2)
     machine.busy = 1
     assert list(machine.new().watch(iter("abc"))) == ["a", "b", "c"]
+
+
+# What is forecast.
+
+
+def test_the_time_left_follows_the_recent_steps():
+    pace = Pace()
+    pace.step(5.0)
+    assert pace.seconds(10, 0) == 50  # nothing better is known
+    for _ in range(200):
+        pace.step(0.1)
+    assert pace.seconds(100, 0) == pytest.approx(10)  # the first step is not like the others
+    for _ in range(20):
+        pace.step(1.0)
+    assert pace.seconds(100, 0) == pytest.approx(100, rel=0.1)  # another program has come
+    pace.look(3.0)
+    assert pace.seconds(100, 4) == pytest.approx(112, rel=0.1)
+
+
+@pytest.mark.parametrize(("total", "every"), [(40, 10), (45, 10)])
+def test_the_progress_line_counts_steps_and_looks_that_are_left(monkeypatch, capsys, total, every):
+    clock = [0.0]
+    monkeypatch.setattr(log_module.time, "monotonic", lambda: clock[0])
+    log = Log(None, total, 0, every, False, 0.0, None, {})
+
+    def pass_by(seconds):
+        clock[0] += seconds
+
+    forecasts = {}
+    with log:
+        pass_by(4.0)
+        log.before({})
+        for step in range(1, total + 1):
+            pass_by(0.5 if step > 1 else 3.0)
+            log.step(step, 1.0, 1, 1.0, 0.1, 0.5)
+            forecasts[step] = (clock[0], log._line(1.0, 1.0).rsplit(" · ", 1)[1])
+            if step % every == 0 or step == total:
+                pass_by(4.0)
+                log.look({})
+    for step in (2, 9, 11, 25, 39, total - 1):
+        then, words = forecasts[step]
+        left = int(clock[0] - then)
+        assert words == f"{left // 60}:{left % 60:02d} left", step
+    assert f"about 0:{int(clock[0] - forecasts[3][0])} for {total - 3} steps" in capsys.readouterr().out
 
 
 # In a run.

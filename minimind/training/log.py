@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ..progress import minutes
 from .report import write_report
 
 FORECAST_SECONDS = 10.0
@@ -211,11 +212,6 @@ class Log:
         """Seconds since a step or a look ended last."""
         before, self.seen = self.seen, time.monotonic()
         return self.seen - before
-
-
-def minutes(seconds: float) -> str:
-    """A time as minutes and seconds: 83 is 1:23."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def read_metrics(path: Path | None) -> list[dict[str, Any]]:
