@@ -138,7 +138,7 @@ def default_run_seconds(step_seconds: Sequence[float]) -> float:
 
 def report(facts: dict[str, Any]) -> str:
     """The facts as lines to read."""
-    from .progress import minutes
+    from .progress import counted, minutes
 
     packages = {**facts["packages"], **facts["optional_packages"]}
     lines = [
@@ -153,7 +153,7 @@ def report(facts: dict[str, Any]) -> str:
             f"device     {facts['device_reason']}",
             f"bf16       {'yes' if facts['bfloat16'] else 'no instructions for it here'}",
             f"minimind pretrain would use {run['precision']}, attention {run['attention_path']}, "
-            f"{run['changed_threads'][-1][1] if run['busy'] else run['threads']} threads, "
+            f"{counted(run['changed_threads'][-1][1] if run['busy'] else run['threads'], 'thread')}, "
             f"and take about {minutes(run['seconds'])}"
             + (" while another program is busy, as now" if run["busy"] else ""),
         ]

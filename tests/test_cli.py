@@ -121,7 +121,7 @@ def test_doctor_says_when_another_program_is_busy(capsys, monkeypatch):
     monkeypatch.setattr("minimind.doctor.measure_training", lambda device, seconds: ([0.1], numerics))
     main(["doctor"])
     said = capsys.readouterr()
-    assert "1 threads, and take about 1:22 while another program is busy, as now" in said.out
+    assert "1 thread, and take about 1:22 while another program is busy, as now" in said.out
     assert said.err == "measuring two seconds of training …\n"
 
 

@@ -284,7 +284,7 @@ def test_threads_given_anew_at_a_resume_are_taken_and_written_down(tmp_path, cap
     settings = tiny_settings(tmp_path, threads=2, checkpoint_seconds=0)
     pretrain(replace(settings, max_seconds=0))
     pretrain(replace(settings, threads=1, resume=True))
-    assert "1 threads from here on, 2 before" in capsys.readouterr().out
+    assert "1 thread instead of 2 from here on" in capsys.readouterr().out
     expected = {"threads": 2, "pinned": True, "changed_threads": [[1, 1]]}
     assert numerics_of(tmp_path / "run").items() >= expected.items()
 

@@ -21,6 +21,7 @@ from torch import nn
 from ..command import is_out_of_memory
 from ..device import peak_flops
 from ..errors import UserError
+from ..progress import counted
 from ..settings import TrainingSettings
 from .batches import Batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -113,7 +114,7 @@ def fit(
     log.go_on_from(state)
     if state and present_threads(numerics) != present_threads(state["numerics"]):
         log.say(
-            f"{present_threads(numerics)} threads from here on, {present_threads(state['numerics'])} before; "
+            f"{counted(present_threads(numerics), 'thread')} instead of {present_threads(state['numerics'])} from here on; "
             "this can change the last bits of the weights"
         )
     # A compiled model is compiled for its number of threads, and would be compiled again for another.

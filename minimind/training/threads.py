@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..progress import counted
+
 Item = TypeVar("Item")
 
 MEASURED_SECONDS = 0.12
@@ -128,7 +130,7 @@ class Threads:
         if best != self.now:
             fewer = best < self.now
             why = "another program is busy" if fewer else "the processor has room again"
-            self.say(f"{why}: {best} thread{'s' if best > 1 else ''} instead of {self.now}")
+            self.say(f"{why}: {counted(best, 'thread')} instead of {self.now}")
             self.changes.append([step, best])
             del self.changes[:-KEPT_CHANGES]
             self.now = best
