@@ -112,16 +112,13 @@ def fit(
     flops = model_flops(model, settings.max_seq_len)
     log = Log(folder, total, step, validate_every, settings.tensorboard, flops, peak_flops(device), numerics)
     log.go_on_from(state)
-    if state and present_threads(numerics) != present_threads(state["numerics"]):
-        log.say(
-            f"{counted(present_threads(numerics), 'thread')} instead of {present_threads(state['numerics'])} from here on; "
-            "this can change the last bits of the weights"
-        )
+    number = present_threads(numerics)
+    if state and number != (before := present_threads(state["numerics"])):
+        changed = f"{counted(number, 'thread')} instead of {before} from here on"
+        log.say(f"{changed}; this can change the last bits of the weights")
     # A compiled model is compiled for its number of threads, and would be compiled again for another.
     fixed = numerics["pinned"] or device.type != "cpu" or settings.compile
-    threads = Threads(
-        numerics["threads"], present_threads(numerics), fixed, log.say, numerics["changed_threads"]
-    )
+    threads = Threads(numerics["threads"], number, fixed, log.say, numerics["changed_threads"])
     began = checkpointed = time.monotonic()
 
     def look() -> dict[str, Any]:
