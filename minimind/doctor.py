@@ -24,7 +24,7 @@ FREE_BYTES = 500e6
 """Room that a default run needs, with its checkpoints, and some to spare."""
 MEASURED_SECONDS = 2.0
 """Training that the forecast of a default run rests on."""
-PREPARING_SECONDS, LOOKS_SHARE = 6.0, 0.2
+PREPARING_SECONDS, LOOKS_SHARE = 6.0, 0.1
 """What a default run takes beside its steps, as seen on two cores: for tokenizer and data, and for its looks at the
 held-out documents as a share of the steps' time."""
 
