@@ -22,7 +22,7 @@ _HOMES = {"ModelConfig": "minimind.config", "MiniMind": "minimind.model", "load"
 # takes the processor from the very thread that is waited for, so here they spin for less, and then sleep. GNU's OpenMP
 # reads the number when torch is loaded; other kinds ignore it, and a choice of the reader's own stands.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ["GOMP_SPINCOUNT"] = "60000"
 
 
 def __getattr__(name: str) -> Any:

@@ -135,6 +135,15 @@ def test_steps_of_uneven_length_change_nothing_and_cost_little():
     assert spent < 0.03 * machine.seconds
 
 
+def test_a_single_disturbed_measurement_does_not_take_threads_away():
+    machine = Machine(2)
+    speeds = iter([0.1, 1.0] * 2 + [2.0, 1.0] * 2)
+    machine.measure = lambda threads, seconds, most: next(speeds)
+    chosen = machine.new()
+    chosen.choose(0)
+    assert chosen.changes == []
+
+
 def test_a_gain_that_is_not_worth_it_changes_nothing():
     machine = Machine(2)
     machine.measure = lambda threads, seconds, most: 1.1 if threads == 1 else 1.0
