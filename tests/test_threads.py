@@ -1,9 +1,6 @@
 """The number of threads beside other programs: what is measured, what is decided, what is written down."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -302,24 +299,6 @@ def test_threads_given_anew_at_a_resume_are_taken_and_written_down(tmp_path, cap
 def test_impossible_numbers_of_threads_are_refused(tmp_path, number):
     with pytest.raises(UserError, match=f"threads must be at .* got {number}"):
         pretrain(tiny_settings(tmp_path, threads=number))
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, "a number"),
-        ({"GOMP_SPINCOUNT": "7"}, "7"),
-        ({"OMP_WAIT_POLICY": "passive"}, "none"),
-        ({"KMP_BLOCKTIME": "0"}, "none"),
-    ],
-)
-def test_threads_spin_for_less_unless_the_reader_has_chosen(given, expected):
-    code = "import minimind, os; print(os.environ.get('GOMP_SPINCOUNT', 'none'))"
-    names = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"}
-    environment = {name: value for name, value in os.environ.items() if name not in names} | given
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    said = ran.stdout.strip()
-    assert said.isdigit() if expected == "a number" else said == expected
 
 
 def test_the_measurement_is_as_long_as_it_says():
