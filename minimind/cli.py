@@ -116,9 +116,11 @@ def generate(given: settings.GenerateSettings) -> None:
 
     from .device import choose_device
     from .model import load
+    from .training.threads import Threads
 
     model, tokenizer = load(given.run)
     device = choose_device(given.device)
+    threads = Threads(torch.get_num_threads(), fixed=device.type != "cpu")
     ids = [tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]
     written: list[int] = []
     print(given.prompt, end="", flush=True)
@@ -134,7 +136,7 @@ def generate(given: settings.GenerateSettings) -> None:
         seed=given.seed,
     )
     shown = ""
-    for new in stream:
+    for new in threads.watch(stream):
         written.append(int(new))
         text = tokenizer.decode(written, skip_special_tokens=True)
         # A character of several bytes may be half written; it is shown when it is whole.
@@ -161,11 +163,12 @@ def evaluate(given: settings.EvaluateSettings) -> None:
 
 
 def benchmark(given: settings.BenchmarkSettings) -> None:
-    """Print our speed beside a plain baseline's."""
+    """Print our speed beside a plain baseline's, or beside other work."""
     from .benchmark import benchmark_decode, benchmark_train, report
 
     rows = {"train": benchmark_train, "decode": benchmark_decode}[given.what](given)
-    print(json.dumps(rows) if given.json else report(rows))
+    heads = ("beside", "alone") if given.busy else ("ours", "plain")
+    print(json.dumps(rows) if given.json else report(rows, *heads))
 
 
 def run(given: settings.RunSettings) -> int:

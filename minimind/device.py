@@ -54,7 +54,7 @@ def describe_device(device: torch.device) -> str:
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device.type == "mps":
         return "mps (Apple GPU; no CUDA device here)"
-    return f"cpu ({torch.get_num_threads()} threads; no CUDA or Apple GPU in use)"
+    return "cpu (no CUDA or Apple GPU in use)"
 
 
 def supports_bfloat16(device: torch.device) -> bool:

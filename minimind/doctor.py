@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import shutil
+import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "matplotlib", "tyro", "rich")
 OPTIONAL = ("tensorboard", "transformers", "mkdocs-material")
 FREE_BYTES = 500e6
 """Room that a default run needs, with its checkpoints, and some to spare."""
+MEASURED_SECONDS = 2.0
+"""Training that the forecast of a default run rests on."""
+PREPARING_SECONDS, LOOKS_SHARE = 6.0, 0.1
+"""What a default run takes beside its steps, as seen on two cores: for tokenizer and data, and for its looks at the
+held-out documents as a share of the steps' time."""
 
 
 def examine() -> dict[str, Any]:
@@ -55,8 +67,6 @@ def _examine_torch(problems: list[str]) -> dict[str, Any]:
     import torch
 
     from .device import choose_device, describe_device, supports_bfloat16
-    from .settings import PretrainSettings
-    from .training.numerics import choose_numerics
 
     device = choose_device()
     fast = supports_bfloat16(device)
@@ -65,29 +75,71 @@ def _examine_torch(problems: list[str]) -> dict[str, Any]:
         problems.append(
             f"{threads} threads on {cores} cores slow each other down; set OMP_NUM_THREADS={cores}"
         )
+    print("measuring two seconds of training …", file=sys.stderr, flush=True)
+    step_seconds, numerics = measure_training(device, MEASURED_SECONDS)
     return {
         "device": device.type,
         "device_reason": describe_device(device),
         "threads": threads,
         "bfloat16": fast,
         "default_run": {
-            **choose_numerics(PretrainSettings(), device),
-            "takes": _expected(device.type, fast, threads),
+            **numerics,
+            "busy": bool(numerics["changed_threads"]),
+            "seconds": round(default_run_seconds(step_seconds), 1),
         },
     }
 
 
-def _expected(kind: str, bfloat16: bool, threads: int) -> str:
-    """How long a default run takes: a rough word from what was seen, not a measurement of this machine."""
-    if kind != "cpu":
-        return "under a minute"
-    if bfloat16:
-        return "about a minute" if threads >= 2 else "about two minutes"
-    return "some two to four minutes (no bf16 instructions, so fp32)"
+def measure_training(device: torch.device, seconds: float) -> tuple[list[float], dict[str, Any]]:
+    """Train the nano model on random tokens for a moment, in the loop that `minimind pretrain` runs.
+
+    Args:
+        device: where.
+        seconds: how long.
+
+    Returns:
+        Seconds of each step, and how the numbers were computed.
+    """
+    import numpy as np
+    import torch
+
+    from .config import ModelConfig
+    from .model import MiniMind
+    from .settings import PretrainSettings
+    from .training import Batches, causal_language_model, fit
+
+    # A hundred steps: one row of measurements each.
+    settings = PretrainSettings(steps=100, max_seconds=seconds, device=device.type, sample_tokens=0)
+    config = ModelConfig.preset("nano")
+    shape = (16 * settings.batch_size, settings.max_seq_len)
+    columns = {
+        "input_ids": np.random.default_rng(0).integers(3, config.vocab_size, shape),
+        "document_ids": np.arange(shape[1])[None].repeat(shape[0], axis=0) // 64,
+    }
+    torch.manual_seed(0)
+    model = MiniMind(config).to(device)
+    with redirect_stdout(io.StringIO()):
+        result = fit(model, Batches(columns, settings.batch_size), causal_language_model, settings)
+    ends = [row["seconds"] for row in result.rows]
+    return [end - start for start, end in zip([0.0, *ends], ends, strict=False)], result.numerics
+
+
+def default_run_seconds(step_seconds: Sequence[float]) -> float:
+    """How long `minimind pretrain` takes, if its steps take as long as these.
+
+    Args:
+        step_seconds: seconds of each step; the first is left out where there are more, because no later one is as slow.
+    """
+    from .settings import WORLD_STEPS
+
+    step = statistics.median(step_seconds[1:] or step_seconds)
+    return PREPARING_SECONDS + WORLD_STEPS * step * (1 + LOOKS_SHARE)
 
 
 def report(facts: dict[str, Any]) -> str:
     """The facts as lines to read."""
+    from .progress import counted, minutes
+
     packages = {**facts["packages"], **facts["optional_packages"]}
     lines = [
         f"python     {facts['python']} on {facts['system']}, {facts['cores']} cores",
@@ -101,7 +153,9 @@ def report(facts: dict[str, Any]) -> str:
             f"device     {facts['device_reason']}",
             f"bf16       {'yes' if facts['bfloat16'] else 'no instructions for it here'}",
             f"minimind pretrain would use {run['precision']}, attention {run['attention_path']}, "
-            f"{run['threads']} threads, and take {run['takes']}",
+            f"{counted(run['changed_threads'][-1][1] if run['busy'] else run['threads'], 'thread')}, "
+            f"and take about {minutes(run['seconds'])}"
+            + (" while another program is busy, as now" if run["busy"] else ""),
         ]
     lines += [f"problem: {problem}" for problem in facts["problems"]] or ["no problems found"]
     return "\n".join(lines)

@@ -53,3 +53,21 @@ def progress(
     finally:
         if shown:
             bar.stop()
+
+
+def minutes(seconds: float) -> str:
+    """A time as minutes and seconds.
+
+    >>> minutes(83.6)
+    '1:23'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "thread"), counted(2, "thread")
+    ('1 thread', '2 threads')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"

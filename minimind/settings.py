@@ -54,6 +54,9 @@ class TrainingSettings:
     """Compile the model with torch.compile: a slow first step, faster ones after it."""
     device: str | None = None
     """cuda, mps or cpu. Default: the first of these that is there."""
+    threads: int | None = None
+    """Threads of the processor. A number is kept: then a resumed run is always exact to the last bit.
+    Default: one a core, and fewer while other programs are busy. run.json says when; it can change the last bits."""
     seed: int = 0
     """Start of every random choice: weights, order of the rows, dropout, the embedded world."""
     validate_every: int | None = None
@@ -199,6 +202,8 @@ class BenchmarkSettings:
     """Training steps, or writing token by token."""
     rounds: int = 5
     """How often each side is measured, in turn; the median counts."""
+    busy: bool = False
+    """Measure beside a busy process instead, and two at once; the baseline is the speed alone."""
     json: bool = False
     """Print JSON rows: name, value, baseline, ratio."""
 

@@ -1,13 +1,21 @@
 """The benchmark compares like with like: the baseline computes what our model computes."""
 
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 import torch
 
+import minimind.benchmark.busy as busy_module
 from minimind import ModelConfig
 from minimind.benchmark import VOCAB_SIZE, plain, report
+from minimind.benchmark.busy import busy_process, busy_rows, worker
 from minimind.benchmark.decode import decode_rows
 from minimind.benchmark.rounds import in_turn
 from minimind.benchmark.train import ROW_LENGTH, random_documents, train_row
+from minimind.errors import UserError
 from minimind.model import MiniMind
 
 CONFIG = ModelConfig(
@@ -76,3 +84,86 @@ def test_rows_name_value_baseline_ratio_and_machine():
         assert row["ratio"] == row["value"] / row["baseline"]
         assert {"precision", "attention_path", "threads", "torch", "machine"} <= row.keys()
     assert torch.__version__ in report(found)
+
+
+# Beside other work.
+
+
+def test_a_busy_process_keeps_a_core_busy_and_ends_with_its_context():
+    with suppress(KeyboardInterrupt), busy_process() as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+        waited = 0.0
+        while (
+            stat.exists() and waited < 30
+        ):  # It needs seconds for its quarter of one if the machine is full.
+            if int(stat.read_text().rsplit(")", 1)[1].split()[11]) > 0.25 * os.sysconf("SC_CLK_TCK"):
+                break
+            time.sleep(0.05)
+            waited += 0.05
+        assert waited < 30
+        assert process.poll() is None
+        raise KeyboardInterrupt
+    assert process.poll() is not None
+
+
+def test_busy_rows_compare_with_the_speed_alone(monkeypatch):
+    now = set()
+    speeds = {frozenset("1"): 100.0, frozenset("1b"): 60.0, frozenset("12"): 50.0}
+    names = iter("12")
+
+    class Fake:
+        def __init__(self):
+            self.name = next(names)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def start(self, seconds):
+            now.add(self.name)
+
+        def speed(self):
+            found = speeds[frozenset(now | {"1", "2"} if len(now) == 2 and "b" not in now else now)]
+            if self.name == "2" or "2" not in now:
+                now.difference_update("12")
+            return found + (10 if self.name == "2" else 0)  # the slower of two counts
+
+    class Busy:
+        def __enter__(self):
+            now.add("b")
+
+        def __exit__(self, *exception):
+            now.discard("b")
+
+    monkeypatch.setattr(busy_module, "worker", lambda what, of: Fake())
+    monkeypatch.setattr(busy_module, "busy_process", Busy)
+    beside, both = (row.as_dict() for row in busy_rows("work", "train", "folder", 1.0, 2, "fp32", "sdpa"))
+    assert (beside["name"], beside["value"], beside["baseline"], beside["ratio"]) == (
+        "work, busy",
+        60,
+        100,
+        0.6,
+    )
+    assert (both["name"], both["value"], both["baseline"], both["ratio"]) == ("work, two", 50, 100, 0.5)
+
+
+def test_workers_train_and_write_and_end(tmp_path):
+    from minimind.settings import PretrainSettings
+    from minimind.training.corpus import prepare_corpus
+
+    prepare_corpus(PretrainSettings(validation_documents=4), 300, 20, tmp_path)
+    for what, of in (("train", str(tmp_path)), ("decode", "nano")):
+        with worker(what, of) as one:
+            one.start(0.1)
+            assert one.speed() > 0
+        assert one.process.poll() is not None
+
+
+def test_a_worker_that_cannot_work_is_a_sentence(tmp_path):
+    with (
+        pytest.raises(UserError, match="was to be measured has ended"),
+        worker("train", str(tmp_path / "none")),
+    ):
+        pass

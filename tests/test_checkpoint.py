@@ -308,18 +308,24 @@ def test_resume_with_other_settings_names_them(uninterrupted, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
-def test_threads_precision_and_attention_path_are_taken_over(uninterrupted, tmp_path):
-    settings = replace(run_settings(uninterrupted, tmp_path / "run"), max_seconds=0)
+def test_threads_precision_and_attention_path_are_taken_over(uninterrupted, tmp_path, monkeypatch):
+    settings = replace(run_settings(uninterrupted, tmp_path / "run"), threads=None, max_seconds=0)
     pretrain(settings)
     checkpoint = find_checkpoints(tmp_path / "run" / "checkpoints")[0]
     numerics = json.loads((checkpoint / "state.json").read_text())["numerics"]
     assert numerics["threads"] == 1
+    seen = []
+    real_step = Optimizer.step
+    monkeypatch.setattr(
+        Optimizer, "step", lambda self: (seen.append(torch.get_num_threads()), real_step(self))
+    )
     torch.set_num_threads(2)
     try:
         assert pretrain(replace(settings, max_seconds=None, resume=True)).finished
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+    assert seen == [1] * 39
     assert_same_result(uninterrupted, tmp_path / "run")
 
 

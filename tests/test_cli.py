@@ -13,6 +13,7 @@ import minimind
 from minimind import settings
 from minimind.cli import VERBS, main
 from minimind.command import parse
+from minimind.doctor import LOOKS_SHARE, PREPARING_SECONDS, default_run_seconds
 
 PYTHON = [sys.executable, "-m", "minimind"]
 
@@ -100,10 +101,28 @@ def test_doctor_names_device_precision_and_problems(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["device"] in ("cuda", "mps", "cpu")
     assert found["default_run"]["precision"] in ("bf16", "fp32")
+    assert found["default_run"]["seconds"] > 6
     assert found["packages"]["torch"]
     assert isinstance(found["problems"], list)
     assert main(["doctor"]) == 0
     assert found["device_reason"].split()[0] in capsys.readouterr().out
+
+
+def test_a_default_run_is_forecast_from_its_steps():
+    looks_and_steps = 640 * 0.1 * (1 + LOOKS_SHARE)
+    assert default_run_seconds([0.5, 0.1, 0.1, 0.4, 0.1]) == pytest.approx(
+        PREPARING_SECONDS + looks_and_steps
+    )
+    assert default_run_seconds([0.1]) == pytest.approx(PREPARING_SECONDS + looks_and_steps)
+
+
+def test_doctor_says_when_another_program_is_busy(capsys, monkeypatch):
+    numerics = {"precision": "fp32", "attention_path": "sdpa", "threads": 2, "changed_threads": [[0, 1]]}
+    monkeypatch.setattr("minimind.doctor.measure_training", lambda device, seconds: ([0.1], numerics))
+    main(["doctor"])
+    said = capsys.readouterr()
+    assert "1 thread, and take about 1:22 while another program is busy, as now" in said.out
+    assert said.err == "measuring two seconds of training …\n"
 
 
 def test_doctor_says_when_the_folder_cannot_be_written(monkeypatch, capsys):

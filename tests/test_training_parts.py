@@ -128,7 +128,7 @@ def test_batches_refuse_what_makes_no_step(wrong):
 def gradients_of_one_step(batch_size: int, accumulation_steps: int) -> dict[str, torch.Tensor]:
     model = tiny_model()
     batches = Batches(tiny_rows(), batch_size, accumulation_steps=accumulation_steps)
-    settings = TrainingSettings(steps=1, precision="fp32", max_seq_len=16, clip_norm=1e9)
+    settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16, clip_norm=1e9)
     fit(model, batches, causal_language_model, settings)
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -147,7 +147,7 @@ def test_the_loss_of_a_step_is_the_mean_over_all_labels():
     rows = tiny_rows()
     whole = {name: torch.from_numpy(column) for name, column in rows.items()}
     loss_sum, count = causal_language_model(model, whole)
-    settings = TrainingSettings(steps=1, precision="fp32", max_seq_len=16)
+    settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16)
     result = fit(model, Batches(rows, 5, accumulation_steps=3), causal_language_model, settings)
     assert result.rows[-1]["loss"] == pytest.approx(loss_sum.item() / int(count), rel=1e-5)
     assert result.rows[-1]["tokens"] == int(count)
@@ -166,7 +166,12 @@ def test_measuring_and_sampling_do_not_change_what_is_learned():
     def train(validate_every: int, look: bool) -> MiniMind:
         model = tiny_model(dropout=0.2)
         settings = TrainingSettings(
-            steps=6, precision="fp32", max_seq_len=16, validate_every=validate_every, learning_rate=0.01
+            threads=1,
+            steps=6,
+            precision="fp32",
+            max_seq_len=16,
+            validate_every=validate_every,
+            learning_rate=0.01,
         )
         draw = (lambda: {"noise": torch.rand(3).tolist()}) if look else None
         fit(model, Batches(tiny_rows(), 4), causal_language_model, settings, validate=draw)
@@ -185,7 +190,7 @@ def test_the_loop_learns(optimizer):
     model = tiny_model()
     rows = {"input_ids": np.tile(np.arange(3, 19), (8, 1)), "document_ids": np.zeros((8, 16), dtype=np.int64)}
     settings = TrainingSettings(
-        steps=40, optimizer=optimizer, learning_rate=0.01, precision="fp32", max_seq_len=16
+        threads=1, steps=40, optimizer=optimizer, learning_rate=0.01, precision="fp32", max_seq_len=16
     )
     result = fit(model, Batches(rows, 4), causal_language_model, settings)
     assert result.finished
@@ -203,7 +208,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update():
         return loss_sum * (math.nan if bool((batch["input_ids"] == 19).any()) else 1.0), count
 
     rows["input_ids"][np.arange(12) != 7] %= 19
-    settings = TrainingSettings(steps=3, precision="fp32", max_seq_len=16, learning_rate=0.01)
+    settings = TrainingSettings(threads=1, steps=3, precision="fp32", max_seq_len=16, learning_rate=0.01)
     batches = Batches(rows, 4, epochs=1)
     bad_step = next(step for step in range(3) if 7 in batches.rows_of(step))
     with pytest.raises(
@@ -223,7 +228,7 @@ def test_running_out_of_memory_says_what_to_lower():
     def objective(model, batch):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
-    settings = TrainingSettings(steps=3, precision="fp32", batch_size=4)
+    settings = TrainingSettings(threads=1, steps=3, precision="fp32", batch_size=4)
     with pytest.raises(UserError, match=r"out of memory at step 1; lower --batch-size \(now 4\)"):
         fit(tiny_model(), Batches(tiny_rows(), 4), objective, settings)
 
@@ -236,7 +241,7 @@ def test_a_batch_without_labels_changes_nothing():
         model,
         Batches(rows, 4),
         causal_language_model,
-        TrainingSettings(steps=1, precision="fp32", max_seq_len=8),
+        TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=8),
     )
     for parameter, old in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, old)

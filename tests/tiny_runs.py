@@ -52,6 +52,7 @@ def tiny_settings(folder: Path, **changes: Any) -> PretrainSettings:
         "validate_every": 6,
         "dropout": 0.1,
         "device": "cpu",
+        "threads": 1,
     }
     return PretrainSettings(**{**fields, **changes})
 

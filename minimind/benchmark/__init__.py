@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..config import ModelConfig
-from ..settings import BenchmarkSettings
+from ..settings import BenchmarkSettings, PretrainSettings
+from ..training.corpus import prepare_corpus
+from ..training.numerics import choose_numerics
+from .busy import busy_rows
 from .decode import decode_rows
 from .train import ROW_LENGTH, random_documents, train_row
 
@@ -15,17 +22,23 @@ VOCAB_SIZE = 6400
 TRAIN_SIZES = {"256x4": (256, 4, 96), "512x8": (512, 8, 32)}
 """Hidden size, layers, and documents in a round."""
 NEW_TOKENS = 128
+BUSY_SECONDS = {"train": 15.0, "decode": 8.0}
+"""Length of one measurement beside other work: on two cores some 150 steps of the nano model alone."""
+BUSY_ROWS = 2000
+"""Rows of the embedded world that are trained on there, again and again."""
 
 
 def benchmark_train(settings: BenchmarkSettings) -> list[dict[str, Any]]:
-    """Useful tokens a second in training, for two sizes.
+    """Useful tokens a second in training, for two sizes; with `busy`, of the nano model's run beside other work.
 
     Args:
-        settings: `rounds` is used.
+        settings: `rounds` and `busy` are used.
 
     Returns:
         Rows with name, value, baseline, ratio, unit, and what the figures depend on.
     """
+    if settings.busy:
+        return busy_train(BUSY_SECONDS["train"], settings.rounds)
     rows = []
     for name, (hidden_size, layers, count) in TRAIN_SIZES.items():
         config = ModelConfig(hidden_size=hidden_size, num_hidden_layers=layers, vocab_size=VOCAB_SIZE)
@@ -35,14 +48,41 @@ def benchmark_train(settings: BenchmarkSettings) -> list[dict[str, Any]]:
 
 
 def benchmark_decode(settings: BenchmarkSettings) -> list[dict[str, Any]]:
-    """New tokens a second at batch 1, in fp32 and in bf16; arguments and rows as in `benchmark_train`."""
+    """New tokens a second at batch 1, in fp32 and in bf16; with `busy`, as `minimind generate` writes beside other
+    work. Arguments and rows as in `benchmark_train`."""
+    if settings.busy:
+        return [
+            row.as_dict()
+            for preset in ("nano", "small")
+            for row in busy_rows(
+                f"decode {preset}", "decode", preset, BUSY_SECONDS["decode"], settings.rounds, "fp32", "sdpa"
+            )
+        ]
     config = ModelConfig.preset("small", vocab_size=VOCAB_SIZE)
     return [row.as_dict() for row in decode_rows("512x8", config, NEW_TOKENS, settings.rounds)]
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table, with the machine below it."""
-    lines = [f"{'':<22}{'ours':>10}{'plain':>10}{'ratio':>8}"]
+def busy_train(seconds: float, rounds: int) -> list[dict[str, Any]]:
+    """Tokens a second of the nano model's training on the embedded world, alone and beside other work."""
+    settings = PretrainSettings(device="cpu")
+    numerics = choose_numerics(settings, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_corpus(settings, ModelConfig.preset("nano").vocab_size, BUSY_ROWS, Path(folder))
+        rows = busy_rows(
+            "train nano", "train", folder, seconds, rounds, numerics["precision"], numerics["attention_path"]
+        )
+    return [row.as_dict() for row in rows]
+
+
+def report(rows: list[dict[str, Any]], value: str = "ours", baseline: str = "plain") -> str:
+    """The rows as a table, with the machine below it.
+
+    Args:
+        rows: as `benchmark_train` gives them.
+        value: heads the measured column.
+        baseline: heads the column beside it.
+    """
+    lines = [f"{'':<22}{value:>10}{baseline:>10}{'ratio':>8}"]
     for row in rows:
         lines.append(f"{row['name']:<22}{row['value']:>10,.0f}{row['baseline']:>10,.0f}{row['ratio']:>8.2f}")
         lines[-1] += f"  {row['unit']} ({row['precision']}, attention path {row['attention_path']})"

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,39 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ..progress import minutes
 from .report import write_report
+
+FORECAST_SECONDS = 10.0
+"""Runs that are shorter are over before a forecast is read."""
+RECENT_SECONDS = 10.0
+"""What counts as recent: older steps were perhaps made on a machine that was more busy, or less."""
+
+
+class Pace:
+    """How long a run will still take, from its recent steps and its last look at the held-out documents."""
+
+    def __init__(self) -> None:
+        self.recent: deque[float] = deque()  # seconds of each step
+        self.count = 0
+        self.look_seconds = 0.0
+
+    def step(self, seconds: float) -> None:
+        """Take in the time from the end of one step to that of the next, with all that lies between them."""
+        self.count += 1
+        if self.count == 2:
+            self.recent.clear()  # The first step takes memory and builds kernels; no later one is like it.
+        self.recent.append(seconds)
+        while len(self.recent) > 1 and sum(self.recent) - self.recent[0] > RECENT_SECONDS:
+            self.recent.popleft()
+
+    def look(self, seconds: float) -> None:
+        """Take in the time of a look."""
+        self.look_seconds = seconds
+
+    def seconds(self, steps: float, looks: float) -> float:
+        """The time that so many steps and looks will take."""
+        return steps * sum(self.recent) / max(1, len(self.recent)) + looks * self.look_seconds
 
 
 class Log:
@@ -25,23 +58,34 @@ class Log:
         total: steps of the whole run.
         step: steps that are already done; rows of metrics.jsonl beyond it are dropped, they will be made
             again.
+        validate_every: steps between two looks at the held-out documents.
         tensorboard: write TensorBoard events too.
         flops: floating-point operations that training spends on one token.
         peak: most of them that the device can do in a second, where known.
+        numerics: how the numbers are computed, for the report; it is read when that is written.
     """
 
     def __init__(
-        self, folder: Path | None, total: int, step: int, tensorboard: bool, flops: float, peak: float | None
+        self,
+        folder: Path | None,
+        total: int,
+        step: int,
+        validate_every: int,
+        tensorboard: bool,
+        flops: float,
+        peak: float | None,
+        numerics: dict[str, Any],
     ) -> None:
         self.total, self.flops, self.peak = total, flops, peak
-        self.first_step = step
+        self.validate_every, self.numerics = validate_every, numerics
         self.path = folder / "metrics.jsonl" if folder else None
         self.folder = folder
         self.rows: list[dict[str, Any]] = [row for row in read_metrics(self.path) if row["step"] <= step]
         self.latest: dict[str, Any] = {}
         self.losses, self.labels = 0.0, 0
-        self.began = time.monotonic()
         self.stepped = 0.0
+        self.pace, self.forecast = Pace(), False
+        self.seen = time.monotonic()  # when a step or a look ended last
         self.console = Console(highlight=False, soft_wrap=True)
         self.live: Live | None = None
         self.writer = _tensorboard_writer(folder, step) if tensorboard and folder else None
@@ -52,6 +96,7 @@ class Log:
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=False)
             self.live.start()
+        self.seen = time.monotonic()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -60,7 +105,7 @@ class Log:
         if self.writer:
             self.writer.close()
         if self.folder:
-            write_report(self.folder, self.rows)
+            write_report(self.folder, self.rows, self.numerics)
 
     def unwritten(self) -> dict[str, Any]:
         """What was taken in since the last row, for the checkpoint."""
@@ -73,21 +118,28 @@ class Log:
 
     def before(self, seen: dict[str, Any]) -> None:
         """Say what was measured before the first step."""
+        self.pace.look(self._passed())
         if "validation_loss" in seen:
             self.say(f"before training: held-out loss {seen['validation_loss']:.3f}")
 
     def look(self, seen: dict[str, Any]) -> None:
         """Take in what was measured on held-out data; the next row carries it."""
+        self.pace.look(self._passed())
         self.latest = seen
 
     def step(self, step: int, loss_sum: float, labels: int, norm: float, rate: float, seconds: float) -> None:
         """Take in one step of the loop and the time it took; measuring and saving do not count."""
         self.stepped += seconds
+        self.pace.step(self._passed())
         self.losses += loss_sum
         self.labels += labels
         self.now = {"step": step, "gradient_norm": norm, "learning_rate": rate}
         if self.live:
             self.live.update(Text(self._line(loss_sum / max(1, labels), self._speed())))
+        elif not self.forecast and sum(self.pace.recent) >= 1 and self.pace.count >= 3 and step < self.total:
+            self.forecast = True
+            if self._left() >= FORECAST_SECONDS:
+                self.say(f"about {minutes(self._left())} for {self.total - step} steps")
 
     def row(self, tokens: int, seconds: float) -> None:
         """Write one row: the mean loss since the row before it, and the newest held-out measurement."""
@@ -121,7 +173,7 @@ class Log:
         if self.latest.get("sample"):
             self.say(f"  the model writes: {' '.join(self.latest['sample'].split())}")
         if self.latest and self.folder:
-            write_report(self.folder, self.rows)
+            write_report(self.folder, self.rows, self.numerics)
         self.latest = {}
         self.losses, self.labels, self.stepped = 0.0, 0, 0.0
 
@@ -147,10 +199,19 @@ class Log:
         parts.append(f"{speed:,.0f} tokens/s")
         if self.peak:
             parts.append(f"MFU {speed * self.flops / self.peak:.1%}")
-        done = step - self.first_step
-        left = (time.monotonic() - self.began) / max(1, done) * (self.total - step)
-        parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+        parts.append(f"{minutes(self._left())} left")
         return " · ".join(parts)
+
+    def _left(self) -> float:
+        """Seconds to the end. A look is due at each multiple of `validate_every`, and after the last step."""
+        step, every = self.now["step"], self.validate_every
+        looks = self.total // every - step // every + (self.total % every != 0 and step < self.total)
+        return self.pace.seconds(self.total - step, looks)
+
+    def _passed(self) -> float:
+        """Seconds since a step or a look ended last."""
+        before, self.seen = self.seen, time.monotonic()
+        return self.seen - before
 
 
 def read_metrics(path: Path | None) -> list[dict[str, Any]]:

@@ -21,20 +21,24 @@ from torch import nn
 from ..command import is_out_of_memory
 from ..device import peak_flops
 from ..errors import UserError
+from ..progress import counted
 from ..settings import TrainingSettings
 from .batches import Batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .clip import clip_gradients
 from .interrupt import StopSignals
 from .log import Log
-from .numerics import choose_numerics, model_flops, use_numerics
+from .numerics import choose_numerics, model_flops, present_threads, resume_numerics, use_numerics
 from .objectives import Batch, Objective
 from .optimizer import Optimizer
 from .schedule import cosine_schedule, wsd_schedule
+from .threads import Threads
 from .trouble import broken_step, memory_advice
 
 LARGEST_MASK = 2**31
 """Entries of a batch's attention mask, rows times tokens squared: as many bytes, and more for a moment."""
+MOST_THREADS = 1024
+"""Threads that can be asked for. A system gives out only so many, and OpenMP ends the program where it does not."""
 REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
 """Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
 
@@ -51,6 +55,8 @@ class FitResult:
     """Why the loop was left: "finished", "max_seconds", "SIGINT" or "SIGTERM"."""
     rows: list[dict[str, Any]]
     """What was written down, oldest first: the rows of metrics.jsonl."""
+    numerics: dict[str, Any]
+    """How the numbers were computed, and when the number of threads changed."""
 
 
 def fit(
@@ -93,7 +99,10 @@ def fit(
     optimizer = Optimizer(model, settings.optimizer, rate, embedding_rate, settings.weight_decay)
 
     state = load_checkpoint(folder / "checkpoints", model, optimizer) if folder and settings.resume else None
-    numerics = state["numerics"] if state else choose_numerics(settings, device)
+    if state:
+        numerics = resume_numerics(state["numerics"], settings, state["step"])
+    else:
+        numerics = choose_numerics(settings, device)
     autocast = use_numerics(model, numerics, device)
     if settings.compile:
         model.compile()
@@ -101,8 +110,15 @@ def fit(
     validate_every = settings.validate_every or max(1, total // 10)
     log_every = max(1, total // 100)
     flops = model_flops(model, settings.max_seq_len)
-    log = Log(folder, total, step, settings.tensorboard, flops, peak_flops(device))
+    log = Log(folder, total, step, validate_every, settings.tensorboard, flops, peak_flops(device), numerics)
     log.go_on_from(state)
+    number = present_threads(numerics)
+    if state and number != (before := present_threads(state["numerics"])):
+        changed = f"{counted(number, 'thread')} instead of {before} from here on"
+        log.say(f"{changed}; this can change the last bits of the weights")
+    # A compiled model is compiled for its number of threads, and would be compiled again for another.
+    fixed = numerics["pinned"] or device.type != "cpu" or settings.compile
+    threads = Threads(numerics["threads"], number, fixed, log.say, numerics["changed_threads"])
     began = checkpointed = time.monotonic()
 
     def look() -> dict[str, Any]:
@@ -126,8 +142,9 @@ def fit(
             }
             save_checkpoint(folder / "checkpoints", model, optimizer, step, **progress)
 
-    with log, StopSignals() as signals:
+    with log, threads, StopSignals() as signals:
         model.train()
+        threads.choose(step)
         if step == 0:
             log.before(look())
         reason = "finished"
@@ -163,8 +180,11 @@ def fit(
             step += 1
             tokens += labels
 
-            # 6. What is written down. None of it changes what the next step does.
-            log.step(step, loss_sum, labels, norm, rate * share, time.monotonic() - started)
+            # 6. What is written down, and the number of threads. Neither changes what the next step does, but for
+            #    the last bits, where they depend on the threads.
+            stepped = time.monotonic() - started
+            log.step(step, loss_sum, labels, norm, rate * share, stepped)
+            threads.step(step, stepped)
             if step % validate_every == 0 or step == total:
                 log.look(look())
             if step % log_every == 0 or step % validate_every == 0 or step == total:
@@ -177,7 +197,7 @@ def fit(
             if step < total and (signals.received or late):
                 reason = signals.received or "max_seconds"
                 break
-    return FitResult(step, step == total, reason, log.rows)
+    return FitResult(step, step == total, reason, log.rows, numerics)
 
 
 def add_gradients(
@@ -212,12 +232,15 @@ def check_training(settings: TrainingSettings) -> None:
     """
     at_least = {
         "steps": 1, "epochs": 1, "batch_size": 1, "accumulation_steps": 1, "max_seq_len": 2, "validate_every": 1,
+        "threads": 1,
         "sample_tokens": 0, "checkpoint_seconds": 0, "max_seconds": 0,
     }  # fmt: skip
     for name, smallest in at_least.items():
         value = getattr(settings, name)
         if value is not None and not smallest <= value < math.inf:
             raise UserError(f"{name} must be at least {smallest}, got {value}")
+    if settings.threads is not None and settings.threads > MOST_THREADS:
+        raise UserError(f"threads must be at most {MOST_THREADS}, got {settings.threads}")
     mask = settings.batch_size * settings.max_seq_len**2
     if mask > LARGEST_MASK:
         raise UserError(

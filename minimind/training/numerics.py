@@ -28,16 +28,33 @@ def choose_numerics(settings: TrainingSettings, device: torch.device) -> dict[st
     return {
         "precision": precision,
         "attention_path": "manual" if manual else "sdpa",
-        "threads": torch.get_num_threads(),
+        "threads": settings.threads or torch.get_num_threads(),
+        "pinned": settings.threads is not None,
+        "changed_threads": [],
     }
+
+
+def resume_numerics(stored: dict[str, Any], settings: TrainingSettings, step: int) -> dict[str, Any]:
+    """What a checkpoint holds, and --threads where it is given anew: a change from this step on, like any other."""
+    numerics = {"pinned": False, "changed_threads": [], **stored}
+    if settings.threads is None:
+        return numerics
+    changes = list(numerics["changed_threads"])
+    if settings.threads != present_threads(numerics):
+        changes.append([step, settings.threads])
+    return {**numerics, "pinned": True, "changed_threads": changes}
+
+
+def present_threads(numerics: dict[str, Any]) -> int:
+    """The number of threads after the last change."""
+    changes = numerics.get("changed_threads")
+    return changes[-1][1] if changes else numerics["threads"]
 
 
 def use_numerics(
     model: nn.Module, numerics: dict[str, Any], device: torch.device
 ) -> Callable[[], AbstractContextManager[Any]]:
-    """Set thread count and attention path; gives the context in which the model is called."""
-    if torch.get_num_threads() != numerics["threads"]:
-        torch.set_num_threads(numerics["threads"])
+    """Set the attention path; gives the context in which the model is called. `Threads` sets the threads."""
     choose_path = getattr(model, "set_attention_path", None)
     if choose_path is not None:
         choose_path(numerics["attention_path"])

@@ -16,6 +16,7 @@ from ..device import choose_device, describe_device
 from ..errors import UserError
 from ..metrics import HeldOut, perplexity
 from ..model import MiniMind
+from ..progress import counted
 from ..settings import WORLD_STEPS, PretrainSettings
 from ..tokenizer import Tokenizer
 from .batches import Batches
@@ -82,7 +83,8 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
     )
     model.save_pretrained(folder.path)
     if result.finished:
-        folder.finish()
+        assert folder.run is not None
+        folder.finish(numerics={**folder.run["numerics"], **result.numerics})
         print(f"finished: {folder.path} holds the model; `minimind generate {folder.path}` lets it write")
     else:
         print(
@@ -167,7 +169,10 @@ def print_plan(folder: RunFolder, model: MiniMind, batches: Batches) -> None:
     data, numerics = folder.run["data"], folder.run["numerics"]
     print(f"model: {model.num_parameters():,} parameters, {data['vocab_size']} token ids")
     print(f"data: {data['source']}, {data['training_documents']:,} documents in {batches.row_count:,} rows")
-    print(f"device: {numerics['device']}, {numerics['precision']}, attention {numerics['attention_path']}")
+    print(
+        f"device: {numerics['device']}, {counted(numerics['threads'], 'thread')}, {numerics['precision']}, "
+        f"attention {numerics['attention_path']}"
+    )
 
 
 def seed_everything(seed: int) -> None:

@@ -32,12 +32,15 @@ blockquote { margin: .5rem 0; padding-left: 1rem; border-left: 3px solid var(--l
 """
 
 
-def write_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
+def write_report(
+    folder: Path, rows: Sequence[dict[str, Any]], numerics: dict[str, Any] | None = None
+) -> Path:
     """Write `report.html` of a run from its measured rows and its `run.json`.
 
     Args:
         folder: the run's folder.
         rows: rows of metrics.jsonl, oldest first.
+        numerics: how the numbers have been computed so far; run.json has what was chosen at the start.
 
     Returns:
         The file.
@@ -46,6 +49,8 @@ def write_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         run = {}
+    run["numerics"] = {**run.get("numerics", {}), **(numerics or {})}
+    threads = changed_threads(run["numerics"])
     last = rows[-1] if rows else {}
     samples = [row for row in rows if row.get("sample")]
     page = "\n".join(
@@ -56,6 +61,7 @@ def write_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
             f"<title>Run {html.escape(folder.name)}</title><style>{STYLE}</style></head><body>",
             f"<h1>Run {html.escape(folder.name)}</h1>",
             f"<p>{html.escape(summary(last))}</p>",
+            f"<p>{html.escape(threads)}</p>" if threads else "",
             f"<h2>Loss</h2>{loss_curve(rows)}" if len(rows) > 1 else "",
             "<h2>What the model writes</h2>" if samples else "",
             *(
@@ -93,12 +99,24 @@ def summary(row: dict[str, Any]) -> str:
     return words
 
 
+def changed_threads(numerics: dict[str, Any]) -> str:
+    """A sentence for a run whose number of threads did not stay as it was; empty for others."""
+    changes = numerics.get("changed_threads")
+    if not changes:
+        return ""
+    words = ", ".join(f"{threads} after step {step:,}" for step, threads in changes)
+    return (
+        f"The number of threads was not the same all the time: {numerics['threads']} at first, {words}. "
+        "On some processors the last bits of the weights depend on it."
+    )
+
+
 def table(values: dict[str, Any]) -> str:
     """A two-column table of names and values."""
     rows = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th><td>{html.escape(readable(value))}</td></tr>"
         for name, value in values.items()
-        if value is not None and name != "sample"
+        if value is not None and name not in ("sample", "changed_threads")
     )
     return f'<div class="scroll"><table>{rows}</table></div>'
 

@@ -24,9 +24,10 @@ from ..settings import TrainingSettings
 
 FREE_SETTINGS = {
     "output", "resume", "overwrite", "max_seconds", "checkpoint_seconds", "tensorboard",
-    "device", "sample_tokens",
+    "device", "sample_tokens", "threads",
 }  # fmt: skip
-"""Settings that a resumed run may change: they do not alter what is learned."""
+"""Settings that a resumed run may change: they do not alter what is learned. Of these, threads can alter the last
+bits of the weights; the run then says so, as where it changes their number itself."""
 
 FILES = (
     "run.json", "config.json", "model.safetensors", "generation_config.json", "tokenizer.json",
