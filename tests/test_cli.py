@@ -14,6 +14,7 @@ from minimind import settings
 from minimind.cli import VERBS, main
 from minimind.command import parse
 from minimind.doctor import LOOKS_SHARE, PREPARING_SECONDS, default_run_seconds
+from minimind.progress import minutes
 
 PYTHON = [sys.executable, "-m", "minimind"]
 
@@ -121,7 +122,8 @@ def test_doctor_says_when_another_program_is_busy(capsys, monkeypatch):
     monkeypatch.setattr("minimind.doctor.measure_training", lambda device, seconds: ([0.1], numerics))
     main(["doctor"])
     said = capsys.readouterr()
-    assert "1 thread, and take about 1:22 while another program is busy, as now" in said.out
+    takes = minutes(default_run_seconds([0.1]))
+    assert f"1 thread, and take about {takes} while another program is busy, as now" in said.out
     assert said.err == "measuring two seconds of training …\n"
 
 
