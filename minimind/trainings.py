@@ -94,9 +94,8 @@ def _train(training: Training, home: Path) -> None:
     aside = home / f"{training.name}.part"
     shutil.rmtree(aside, ignore_errors=True)
     command = [sys.executable, "-m", "minimind.training.pretrain", "--output", str(aside)]
-    command += ["--seed", str(training.seed), "--precision", training.precision]
-    # Threads that wait by spinning would slow the other training down to a thirtieth.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    command += ["--seed", str(training.seed), "--precision", training.precision, "--threads", "1"]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     run = read_run(aside)
     if done.returncode != 0 or run is None or run["status"] != "finished":
