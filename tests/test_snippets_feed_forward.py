@@ -49,7 +49,7 @@ def definitions(script: str) -> dict:
     tree.body = [
         node
         for node in tree.body
-        if isinstance(node, kept) or (isinstance(node, ast.Assign) and node.targets[0].id.isupper())
+        if isinstance(node, kept) or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper())
     ]
     names: dict = {}
     exec(compile(tree, script, "exec"), names)

@@ -260,34 +260,37 @@ for choice in ("all attention", "all FFNs", "FFN 0"):
 # --8<-- [end:trainings]
 
 # --8<-- [start:claims]
-for choice, words in {
-    "all attention": "attention", "all FFNs": "FFNs", "FFN 0": "the FFN of layer 0"
-}.items():  # fmt: skip
+if not args.zero:  # what the page says of knock-outs by the average
+    for choice, words in {
+        "all attention": "attention", "all FFNs": "FFNs", "FFN 0": "the FFN of layer 0"
+    }.items():  # fmt: skip
+        experiment.claim_of_model(
+            f"without {words} every kind of answer gets worse by more than a nat",
+            min(added[choice].values()) > 1,
+        )
+    missed = added["all attention"]
+    experiment.claim_of_model("spelling misses attention most", max(missed, key=missed.get) == "spelling")
+    # A blind guess holds all tokens equally likely.
+    blind = torch.tensor(float(model.config.vocab_size)).log().item()
     experiment.claim_of_model(
-        f"without {words} every kind of answer gets worse by more than a nat", min(added[choice].values()) > 1
+        "without FFNs a look-up costs more than a blind guess",
+        whole["story look-up"] + added["all FFNs"]["story look-up"] > blind,
     )
-missed = added["all attention"]
-experiment.claim_of_model("spelling misses attention most", max(missed, key=missed.get) == "spelling")
-# A blind guess holds all tokens equally likely.
-blind = torch.tensor(float(model.config.vocab_size)).log().item()
-experiment.claim_of_model(
-    "without FFNs a look-up costs more than a blind guess",
-    whole["story look-up"] + added["all FFNs"]["story look-up"] > blind,
-)
-experiment.claim_of_model(
-    "facts suffer more from the loss of the upper FFNs than of the upper attention",
-    added["upper FFNs"]["facts"] > added["upper attention"]["facts"],
-)
-experiment.claim_of_model(
-    "spelling and letters suffer more than twice as much from the loss of the upper attention",
-    all(
-        added["upper attention"][kind] > 2 * added["upper FFNs"][kind] > 0 for kind in ("spelling", "letters")
-    ),
-)
-experiment.claim_of_model(
-    "letters suffer more from the loss of FFN 0 than from the loss of all FFNs",
-    added["FFN 0"]["letters"] > added["all FFNs"]["letters"],
-)
+    experiment.claim_of_model(
+        "facts suffer more from the loss of the upper FFNs than of the upper attention",
+        added["upper FFNs"]["facts"] > added["upper attention"]["facts"],
+    )
+    experiment.claim_of_model(
+        "spelling and letters suffer more than twice as much from the loss of the upper attention",
+        all(
+            added["upper attention"][kind] > 2 * added["upper FFNs"][kind] > 0
+            for kind in ("spelling", "letters")
+        ),
+    )
+    experiment.claim_of_model(
+        "letters suffer more from the loss of FFN 0 than from the loss of all FFNs",
+        added["FFN 0"]["letters"] > added["all FFNs"]["letters"],
+    )
 experiment.claim(
     "handed over all attention, the logits are the other question's, up to rounding", difference < 1e-3
 )

@@ -204,19 +204,22 @@ for one in ten:
 
 # --8<-- [start:claims]
 if args.only_layer < 0:
-    fact, others = mean["the fact"], mean["other facts"]
-    experiment.claim_of_model("16 features destroy a fact", fact[16] < 0.3)
-    experiment.claim_of_model(
-        "16 random ones of the features at work leave it", mean["random active ones"][16] > 0.7 * fact[0]
-    )
+    fact, others, same = mean["the fact"], mean["other facts"], mean["same answer"]
     experiment.claim_of_model(
         "no single feature holds it: without the first, more than half is left", fact[1] > fact[0] / 2
     )
-    experiment.claim_of_model("the other wording of the question dies too", mean["other wording"][16] < 0.3)
-    experiment.claim_of_model("most other facts survive", others[16] > 0.75 * others[0])
+    experiment.claim_of_model("without 4 features, more than a quarter is left", fact[4] > fact[0] / 4)
+    experiment.claim_of_model("16 features destroy a fact: less than a fifth is left", fact[16] < fact[0] / 5)
     experiment.claim_of_model(
-        "facts with the same answer suffer more than twice as much as other facts",
-        mean["same answer"][0] - mean["same answer"][16] > 2 * (others[0] - others[16]),
+        "the other wording of the question dies too", mean["other wording"][16] < mean["other wording"][0] / 5
+    )
+    experiment.claim_of_model("of facts with the same answer, less than half is left", same[16] < same[0] / 2)
+    experiment.claim_of_model(
+        "they lose more than twice as much as other facts", same[0] - same[16] > 2 * (others[0] - others[16])
+    )
+    experiment.claim_of_model(
+        "other facts, facts about the same place, and without random active features the fact stay above 75 %",
+        min(mean[name][16] for name in ("other facts", "same place", "random active ones")) > 0.75,
     )
     experiment.claim_of_model(
         "the first 16 features lie in all three layers", len(homes) == 3 and min(homes) > 0.05
