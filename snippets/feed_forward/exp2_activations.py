@@ -2,7 +2,7 @@
 
 First the curves themselves. Then the record of 64 small language models. At the end the gates of a trained model.
 
-Run: python snippets/feed_forward/exp2_activations.py [--seed 0] [--beta 1]
+Run: python snippets/feed_forward/exp2_activations.py [--beta 1] [--model shipped/pretrain] [--seed 0]
 Tier: visualization · core · about 4 s
 """
 
@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minimind import ModelConfig, experiment, load, plots
+from minimind import ModelConfig, experiment, plots
 from minimind.data.world import World
-from minimind.errors import UserError
 from minimind.model import MiniMind
 from minimind.tokenizer import train_tokenizer
 from minimind.training.optimizer import Optimizer
 
-args = experiment.flags(__doc__, beta=1.0)
+args = experiment.flags(__doc__, model="pretrain", beta=1.0)
 plots.style()
 # --8<-- [end:setup]
 
@@ -181,22 +180,19 @@ for row, loss in enumerate(losses.values()):
 ax.set_yticks(range(len(losses)), list(losses))
 ax.invert_yaxis()
 ax.set(
-    xlabel="held-out loss, nats a token, each arm at its best learning rate", ylim=(len(losses) - 0.5, -0.5)
+    xlabel="held-out loss, nats per token, each variant at its best learning rate",
+    ylim=(len(losses) - 0.5, -0.5),
 )
 experiment.show("losses")
 # --8<-- [end:losses_figure]
 
 # --8<-- [start:gates]
-try:
-    model, tokenizer = load("runs/pretrain")
-except UserError as error:
-    raise SystemExit(f"{error}. This part needs a trained model: run `minimind pretrain` first.") from None
-
+model, tokenizer, world = experiment.load_model(args.model)
 gates = []
 for layer in model.model.layers:
     layer.mlp.gate_proj.register_forward_hook(lambda module, inputs, z: gates.append(F.silu(z).flatten()))
 with torch.no_grad():
-    for document in islice(World(args.seed).documents("validation"), 20):
+    for document in islice(world.documents("validation", start=1000 * args.seed), 20):
         model(torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(document.text)]]))
 gates = torch.cat(gates)
 above, negative = (gates > 1).float().mean().item(), (gates < 0).float().mean().item()
@@ -213,9 +209,10 @@ experiment.claim(
 experiment.claim(
     "every run with SwiGLU is below every run with ReLU", losses["SwiGLU"].max() < losses["ReLU"].min()
 )
+ahead = {arm: lead(arm, over="ReLU")[0] for arm in ARMS if arm != "ReLU"}
 experiment.claim(
-    "in the mean GELU and both gates are below ReLU",
-    all(losses[arm].mean() < losses["ReLU"].mean() for arm in ARMS if arm != "ReLU"),
+    "in the mean GELU and both gates are below ReLU, by a few hundredths of a nat",
+    min(ahead.values()) > 0.02 and max(ahead.values()) < 0.08,
 )
 experiment.claim("GELU, without a gate, has more than half of SwiGLU's lead over ReLU", smooth > gain / 2)
 experiment.claim(
@@ -223,6 +220,8 @@ experiment.claim(
     losses["SwiGLU"].max() > losses["GELU"].min() and abs(over_gelu[0]) < 3 * over_gelu[1],
 )
 experiment.claim("a gate without SiLU does no worse than one with it", without[0] > -2 * without[1])
-experiment.claim("a trained model has gates below 0 and far above 1", gates.min() < -0.27 and gates.max() > 3)
-experiment.claim("more than half of the gates are below 0", negative > 0.5)
+experiment.claim_of_model(
+    "a trained model has gates below 0 and far above 1", gates.min() < -0.27 and gates.max() > 3
+)
+experiment.claim_of_model("more than half of the gates are below 0", negative > 0.5)
 # --8<-- [end:claims]

@@ -273,7 +273,10 @@ experiment.claim(
         if arm != "norms"
     ),
 )
-experiment.claim("sums miss feed-forward layers least", min(missed, key=missed.get) == "sums")
+experiment.claim(
+    "sums miss feed-forward layers less than a quarter as much as any other kind does",
+    missed["sums"] < min(missed[kind] for kind in KINDS if kind != "sums") / 4,
+)
 pairs = zip(seeds_of["feed-forward"]["sums"], seeds_of["positions"]["sums"], strict=True)
 experiment.claim(
     "in every seed, sums miss positions more than feed-forward layers", all(a < b for a, b in pairs)
