@@ -110,7 +110,9 @@ ten = experiment.recorded("position_encoding/exp7_pairs_of_a_model", lambda: ove
 slowest_still = max(abs(one["still"][-1]) for one in ten)
 slowest_out = [one["out"][-1] for one in ten]
 worse_still = sum(one["still"][0] > one["out"][0] for one in ten)
-print(f"{len(ten)} trainings: the slowest quarter standing still costs at most {slowest_still:.3f} nats per token,")
+print(
+    f"{len(ten)} trainings: the slowest quarter standing still costs at most {slowest_still:.3f} nats per token,"
+)
 print(f"  taken out {min(slowest_out):.3f} to {max(slowest_out):.3f};")
 print(f"  in {worse_still} of them the fastest quarter costs more standing still than taken out")
 # --8<-- [end:trainings]
