@@ -57,3 +57,22 @@ def test_without_a_mask_lengths_guess_no_better_than_the_middle(run):
         names = run("exp4_order", "--sharpness", sharpness)
         assert names["error"]["no mask"] >= 0.95 * names["blind"]
         assert names["error"]["causal mask"] < names["blind"]
+
+
+def test_a_pair_stands_still_or_is_out_and_only_for_a_while(run):
+    names = run("exp7_pairs_of_a_model", "--documents", "2", "--model", "shipped/pretrain")
+    model, changed, seen = names["model"], names["changed"], []
+    rows = names["rows_of"](names["tokenizer"], names["world"])
+    frequencies, whole = model.model.frequencies.clone(), names["nats"](model, rows)
+    assert whole == names["found"]["whole"]
+    with changed(model, still=[1], out=[2]):
+        hook = model.model.layers[0].self_attn.q_norm.register_forward_hook(
+            lambda module, given, output: seen.append(output)
+        )
+        model(rows[0])
+        hook.remove()
+        assert (model.model.frequencies == 0).nonzero().tolist() == [[1]]
+    gone = (seen[0] == 0).all(dim=(0, 1, 2)).nonzero().flatten().tolist()
+    assert gone == [2, 2 + len(frequencies)]
+    assert torch.equal(model.model.frequencies, frequencies)
+    assert names["nats"](model, rows) == whole

@@ -1,9 +1,9 @@
 """How attention works: first by hand with five words, then in a trained model that has to look up a name.
 
-The first part uses numbers small enough for a pencil. The second loads the model in runs/pretrain, which
-`minimind pretrain` makes, and shows which earlier token it looks at and whether it uses what it sees.
+The first part uses numbers small enough for a pencil. The second asks a trained model: which earlier token does it
+look at, and does it use what it sees? It takes your own run in runs/pretrain, else the model that comes along.
 
-Run: python snippets/attention/exp1_attention_basics.py [--looks-for thing]
+Run: python snippets/attention/exp1_attention_basics.py [--looks-for thing] [--model shipped/pretrain]
 Tier: visualization · core · about 4 s
 """
 
@@ -11,11 +11,10 @@ Tier: visualization · core · about 4 s
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, load, plots
-from minimind.errors import UserError
+from minimind import experiment, plots
 from minimind.model import apply_rope, dot_product_attention
 
-args = experiment.flags(__doc__, looks_for="person")
+args = experiment.flags(__doc__, model="pretrain", looks_for="person")
 plots.style()
 # --8<-- [end:setup]
 
@@ -45,11 +44,7 @@ print(f"output: {output[0, 0]:.2f} of Mia, {output[0, 1]:.2f} of the coin")
 # --8<-- [end:by_hand]
 
 # --8<-- [start:model]
-try:
-    model, tokenizer = load("runs/pretrain")
-except UserError as error:
-    raise SystemExit(f"{error}. This part needs a trained model: run `minimind pretrain` first.") from None
-model.eval()
+model, tokenizer, _ = experiment.load_model(args.model)
 
 BEFORE, AFTER = (
     "One cold morning, Noah the baker and his friend",
@@ -70,22 +65,20 @@ def read(friend):
     for hook in hooks:
         hook.remove()
     layers = zip(model.model.layers, inputs, strict=True)
-    return (
-        ids,
-        chances,
-        torch.stack([attention_map(layer.self_attn, x) for layer, x in layers]),
-    )  # (L, H, T, T)
+    maps = torch.stack([attention_map(layer.self_attn, x) for layer, x in layers])  # (L, H, T, T)
+    return ids, chances, maps
 
 
 def attention_map(attention, x):
     """The weights of all heads of one layer, from its own projections of x (T, hidden_size)."""
     length, positions = len(x), torch.arange(len(x))
-    q = attention.q_norm(attention.q_proj(x).view(length, -1, attention.head_dim)).transpose(
-        0, 1
-    )  # (H, T, D)
-    k = attention.k_norm(attention.k_proj(x).view(length, -1, attention.head_dim)).transpose(
-        0, 1
-    )  # (K, T, D)
+    q, k = (
+        norm(projection(x).view(length, -1, attention.head_dim)).transpose(0, 1)
+        for norm, projection in (
+            (attention.q_norm, attention.q_proj),
+            (attention.k_norm, attention.k_proj),
+        )
+    )  # (H, T, D) and (K, T, D)
     k = k.repeat_interleave(len(q) // len(k), dim=0)  # (H, T, D): a key head serves several query heads
     q, k = (apply_rope(y, positions, model.model.frequencies) for y in (q, k))
     causal = torch.ones(length, length, dtype=torch.bool).tril()  # no token looks ahead
@@ -146,8 +139,11 @@ if args.looks_for == "person":
     experiment.claim("by hand: Mia gets 65 % of the weight", abs(weights[0, 0] - 0.649) < 0.001)
 if args.looks_for == "thing":
     experiment.claim("by hand: another query, and the coin comes out", output[0, 1] > 5 * output[0, 0])
-experiment.claim("one head puts more than half of its weight on the name to look up", weight > 0.5)
-experiment.claim("the model expects the beginning of the friend's name", chances.argmax() == name[0])
-experiment.claim("change the name, and the name that is written follows", followed >= 0.8 * len(friends))
-experiment.claim("the old name's beginning is hardly expected any more", emma_replaced < 0.1)
+experiment.claim_of_model("one head puts more than half of its weight on the name to look up", weight > 0.5)
+experiment.claim_of_model("another puts less than a hundredth of its weight there", looks.min() < 0.01)
+experiment.claim_of_model("the model expects the beginning of the friend's name", chances.argmax() == name[0])
+experiment.claim_of_model("change the name, and the name that is written follows", followed == len(friends))
+experiment.claim_of_model(
+    "the old name's beginning is no longer expected", emma > 0.99 and emma_replaced < 0.01
+)
 # --8<-- [end:claims]

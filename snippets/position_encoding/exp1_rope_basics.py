@@ -1,7 +1,7 @@
 """Why RoPE? Shuffle a sentence, then shift it, and see what attention notices.
 
-Without positions a word meets the same words in any order. RoPE turns each query and key by an angle
-that grows with its position, so that a score depends on the distance between two words alone.
+Without positions a word meets the same words in any order. RoPE turns each query and key by its position times
+a fixed angle, so that of two positions a score sees the difference alone.
 
 Run: python snippets/position_encoding/exp1_rope_basics.py [--forget-keys] [--shift 1000] [--seed 0]
 Tier: visualization · core · about 3 s
@@ -18,7 +18,7 @@ args = experiment.flags(__doc__, seed=42, shift=100, forget_keys=False)
 plots.style()
 to_query, to_key, to_value = torch.randn(3, 32, 32) / 32**0.5  # an untrained head
 vocabulary = {word: torch.randn(32) for word in ("dog", "bites", "man")}
-frequencies = rope_frequencies(32, theta=10_000.0)  # (16,) radians a position, for each pair
+frequencies = rope_frequencies(32, theta=10_000.0)  # (16,) radians per position, for each pair
 
 
 def rotate(q, k, positions):
@@ -71,7 +71,7 @@ for ax, pair in zip(axes, (0, 2), strict=True):
         ax.annotate("", tip.tolist(), (0, 0), arrowprops={"arrowstyle": "->", "color": plots.QUERY})
         ax.text(*(1.18 * tip).tolist(), str(position), ha="center", va="center")
     ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", xticks=[], yticks=[])
-    ax.set_xlabel(f"pair {pair}: {frequencies[pair].rad2deg():.1f}° a position")
+    ax.set_xlabel(f"pair {pair}: {frequencies[pair].rad2deg():.1f}° per position")
     ax.spines[:].set_visible(False)
 experiment.show("rotation")
 # --8<-- [end:rotation]

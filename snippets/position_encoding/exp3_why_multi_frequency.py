@@ -18,7 +18,7 @@ from minimind.model import apply_rope, rope_frequencies
 
 args = experiment.flags(__doc__, theta=10_000.0, distances=256, tolerance=10.0, trials=500)
 plots.style()
-frequencies = rope_frequencies(32, args.theta)  # (16,) radians a token
+frequencies = rope_frequencies(32, args.theta)  # (16,) radians per token
 distances = torch.arange(args.distances)
 # --8<-- [end:setup]
 
@@ -43,11 +43,11 @@ couples = args.distances * (args.distances - 1) // 2
 alone = [collisions([pair]) for pair in range(16)]
 counts = [count for count, _ in alone]
 nearest = [int(gap.min()) for _, gap in alone]  # tokens between the nearest two distances that it confuses
-together = collisions(list(range(16)))[0]
+together, slow_together = collisions(list(range(16)))[0], collisions(list(range(12, 16)))[0]
 print(f"{args.distances} distances make {couples:,} couples; confused up to {args.tolerance:g}°:")
 for pair in (0, 3, 6, 9, 12, 15):
     print(f"  pair {pair:2} alone {counts[pair]:8,}, the nearest {nearest[pair]:3} apart")
-print(f"  all 16 pairs {together:8,}")
+print(f"  all 16 pairs {together:8,}, the slowest four {slow_together:,}")
 few = [collisions(list(range(number)))[0] for number in range(1, 9)]
 print("the fastest 1, 2, 3, … pairs:", ", ".join(f"{count:,}" for count in few))
 # --8<-- [end:collisions]
@@ -95,6 +95,9 @@ experiment.claim(
     "the fastest pair confuses no neighbours, the slowest does", nearest[0] > 1 and nearest[-1] == 1
 )
 experiment.claim("all pairs together confuse none", together == 0)
+if (args.theta, args.distances, args.tolerance) == (10_000, 256, 10):
+    experiment.claim("the fastest four together confuse none", few[3] == 0)
+    experiment.claim("the slowest four together confuse most", slow_together > 0.5 * couples)
 fast, slow, both_kinds = groups
 experiment.claim("fast pairs look exactly three tokens back", three_back[fast] > 0.7)
 experiment.claim("and hardly find a match at any distance", found[fast] < 0.1)
