@@ -30,7 +30,9 @@ def test_both_sides_of_a_comparison_are_told() -> None:
     looker, limit = "a", 0.5
     assert said(lambda: claim("pigs fly", LEFT[looker] > 0.5)) == "LEFT[looker] = 0.31, expected > 0.5"
     assert said(lambda: claim("pigs fly", limit < LEFT["a"])) == "limit = 0.5, expected < LEFT['a'] = 0.31"
-    assert said(lambda: claim("pigs fly", holds=len(LEFT) + 1 == 2)) == "2, expected == len(LEFT) + 1 = 3"
+    assert said(lambda: claim("pigs fly", holds=len(LEFT) + 1 == limit)) == (
+        "len(LEFT) + 1 = 3, expected == limit = 0.5"
+    )
 
 
 def test_a_chain_over_several_lines() -> None:

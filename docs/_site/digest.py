@@ -13,6 +13,8 @@ from .state import PACKAGE, ROOT
 
 NAME = PACKAGE.name
 DATA = {".toml", ".html", ".json"}
+SHIPPED = PACKAGE / "shipped"
+"""The models that come with the package; a module that speaks of this folder is taken to read them all."""
 VERSIONS = ("torch", "numpy", "matplotlib", "tokenizers", "safetensors")
 
 
@@ -89,6 +91,8 @@ def _digest_modules(start: frozenset[str]) -> str:
         path = _module_file(module)
         assert path is not None
         total.update(module.encode() + b"\0" + path.read_bytes())
+        if SHIPPED.name in path.read_text(encoding="utf-8"):
+            total.update(_digest_shipped().encode())
         # A module reads the data files that lie beside it.
         for data in sorted(file for file in path.parent.iterdir() if file.suffix in DATA):
             total.update(data.name.encode() + b"\0" + data.read_bytes())
@@ -108,6 +112,7 @@ def forget() -> None:
     digest_code.cache_clear()
     _digest_modules.cache_clear()
     digest_package.cache_clear()
+    _digest_shipped.cache_clear()
 
 
 @cache
@@ -115,7 +120,13 @@ def digest_package() -> str:
     """A digest of every file of the package."""
     return digest_files(
         sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".toml", ".html"})
+        + sorted(path for path in SHIPPED.rglob("*") if path.is_file())
     )
+
+
+@cache
+def _digest_shipped() -> str:
+    return digest_files(sorted(path for path in SHIPPED.rglob("*") if path.is_file()))
 
 
 def digest_files(paths: list[Path]) -> str:

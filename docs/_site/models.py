@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -18,13 +17,19 @@ from pathlib import Path
 from mkdocs.exceptions import PluginError
 
 from . import digest
+from .machine import unlimited
 from .state import CACHE, ROOT, WORK, log
 
 MODULE = "minimind.training.pretrain"
 SETTINGS: list[str] = []  # flags beyond the defaults: none, so the pages show what the reader's own run gives
 RUN = CACHE / "model" / "pretrain"
 MARK = CACHE / "pretrain.key"
-THREADS = os.environ.get("OMP_NUM_THREADS")  # as the user set it, before this build limits its own
+
+
+class Training:
+    """The training of this build."""
+
+    seconds = 0.0
 
 
 def mentions_model(code: str) -> bool:
@@ -35,6 +40,7 @@ def mentions_model(code: str) -> bool:
 def ensure_model() -> None:
     """Train the site's model unless the one at hand was made by this very code and these settings."""
     key = _key()
+    Training.seconds = 0.0
     if _kept(key):
         return
     with _lock():
@@ -57,14 +63,11 @@ def _train(key: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # what a killed build left behind
     aside.mkdir(parents=True)
     output = aside / "runs" / "pretrain"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    if THREADS is not None:
-        environment["OMP_NUM_THREADS"] = THREADS
     command = [sys.executable, "-m", MODULE, "--output", str(output), *SETTINGS]
     log.info("training the site's model, about a minute: python -m %s", MODULE)
     started = time.monotonic()
     try:
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr.fileno()) as process:
+        with subprocess.Popen(command, cwd=ROOT, env=unlimited(), stdout=sys.stderr.fileno()) as process:
             try:
                 status = process.wait()
             except BaseException:  # Ctrl-C: the trainer got it too; do not leave it running
@@ -82,7 +85,8 @@ def _train(key: str) -> None:
         MARK.write_text(key, encoding="utf-8")
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    log.info("the site's model is trained (%.0f s)", time.monotonic() - started)
+    Training.seconds = time.monotonic() - started
+    log.info("the site's model is trained (%.0f s)", Training.seconds)
 
 
 @cache
