@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-# The folder of this file holds modules with common names, such as `values`; only their package may be found.
+# The folder of this file holds modules with common names, such as `values`; only their package may be found. And the
+# minimind that runs must be the one beside these pages, whose digest the cache notes.
 sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mkdocs.config import load_config
@@ -30,8 +32,10 @@ def render(page: Any, config: Any, files: Any) -> None:
 
 
 def main(config_file: str) -> None:
-    # Answers go to the standard output as it was; whatever prints into it from now on goes elsewhere.
+    # The pipes are for pages and answers alone; what blocks read and print, or programs that they start, goes nowhere.
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     config = load_config(config_file=config_file)
     config.plugins.on_startup(command="worker", dirty=False)  # type: ignore[arg-type]
@@ -39,7 +43,7 @@ def main(config_file: str) -> None:
     config.plugins.on_pre_build(config=config)
     files = config.plugins.on_files(get_files(config), config=config)
     config.plugins.on_nav(get_navigation(files, config), config=config, files=files)
-    for uri in sys.stdin:
+    for uri in requests:
         started = time.monotonic()
         try:
             file = files.get_file_from_path(uri.strip())

@@ -113,7 +113,7 @@ def seconds_of(file: Any) -> float:
 
 def finished(page: Any) -> None:
     """Note that everything of a page is in the cache: it need not be handed to a worker again."""
-    if all(failure.claim for failure in build.failed(page.file.src_uri)):
+    if _runs_code(page.file) and all(failure.claim for failure in build.failed(page.file.src_uri)):
         mark = _mark(page.file)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
