@@ -1,7 +1,14 @@
 """Whether two builds make the same claims, and all of them hold: `python docs/_site/compare_claims.py SITE OTHER`.
 
-The other build may leave the labs out. Where a processor lacks the newer instructions, sums end in other bits; with
-them switched off, no claim may vanish, appear or fail.
+Sums end in other bits where a processor lacks the newer instructions. With them switched off, no claim may vanish,
+appear or fail. The other build shows the model that the first has trained, and leaves the labs out:
+
+    mkdocs build --strict
+    export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+    MINIMIND_SITE_TRAIN=false MINIMIND_SITE_LABS=false mkdocs build --strict -d .cache/older
+    python docs/_site/compare_claims.py site .cache/older
+
+`MINIMIND_SITE_THREADS=2` lets each block compute with two threads, which is another way to come to other bits.
 """
 
 from __future__ import annotations
