@@ -55,12 +55,12 @@ def begin_build() -> None:
                 path.unlink()
 
 
-def begin_page(source: str) -> None:
-    """Find the page's blocks; its sessions start empty."""
+def begin_page(source: str, live: bool) -> None:
+    """Find the page's blocks; its sessions start empty, in a folder with or without the live model."""
     Blocks.fences = [fence for fence in find_fences(source) if fence.executes]
     Blocks.sessions, Blocks.ran = {}, 0
     ORIGINS.clear()
-    models.clear_work_folder()
+    models.begin_page(live)
 
 
 def end_page() -> None:
@@ -213,7 +213,7 @@ def is_a(error: BaseException, name: str) -> bool:
 def _key(state: Session, parts: list[Any]) -> str:
     """All that a result rests on: the session so far, the package, libraries, the model, this machinery."""
     rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), arithmetic(), *parts]
-    if models.mentions_model(state.code):
+    if models.Folder.live:
         rests_on.append(models.model_digest())
     if records.ASKS.search(state.code):
         rests_on.append(records.digest(state.code))

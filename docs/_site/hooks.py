@@ -103,7 +103,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
         return None
     source = Path(page.file.abs_src_path).read_text(encoding="utf-8-sig")
     skipped = fences.front_matter_lines(source, markdown)
-    execute.begin_page(source)
+    execute.begin_page(source, live=bool(page.meta.get("live")))
     markup.begin_page(source, set(COMPONENTS))
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)

@@ -86,7 +86,7 @@ def run_in_folder(page: Any) -> None:
 
     def moved(config: Any, files: Any) -> None:
         before = os.getcwd()
-        models.clear_work_folder()
+        models.begin_page(live=True)
         os.chdir(models.work_folder())
         try:
             render(config, files)

@@ -1,11 +1,14 @@
-"""The site's model: trained by the build in a process of its own, and kept until what it rests on changes."""
+"""The site's live model: trained by the build in a process of its own, and kept until what it rests on changes.
+
+Labs see it as `runs/pretrain` in their folder, and so does a page with `live: true` in its front matter. All other
+pages look into a model that comes with the package.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
@@ -32,9 +35,10 @@ class Training:
     seconds = 0.0
 
 
-def mentions_model(code: str) -> bool:
-    """Whether a block may read the site's model."""
-    return re.search(r"\bruns\b", code) is not None
+class Folder:
+    """The folder of the page being rendered."""
+
+    live = False  # whether the live model is in it
 
 
 def ensure_model() -> None:
@@ -110,20 +114,22 @@ def _lock() -> Iterator[None]:
 
 
 def work_folder() -> Path:
-    """The private folder of this build, with the model in it. Two builds at once have one each."""
+    """The private folder of the page being rendered. Two builds at once have one each."""
     if not WORK.is_dir():
         WORK.mkdir(parents=True)
         atexit.register(shutil.rmtree, WORK, ignore_errors=True)
-    model = WORK / "runs" / "pretrain"
-    if RUN.is_dir() and not model.is_dir():
+    folder = WORK / ("live" if Folder.live else "plain")
+    folder.mkdir(exist_ok=True)
+    model = folder / "runs" / "pretrain"
+    if Folder.live and RUN.is_dir() and not model.is_dir():
         shutil.copytree(RUN, model)
-    return WORK
+    return folder
 
 
-def clear_work_folder() -> None:
-    """Take away what a page wrote, so that the next one finds what a reader of it alone would find."""
-    if not WORK.is_dir():
-        return
-    for path in [*WORK.iterdir(), *WORK.glob("runs/*")]:
-        if path.name not in ("runs", "pretrain"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def begin_page(live: bool) -> None:
+    """Take away what the page before wrote, so that this one finds what a reader of it alone would find."""
+    Folder.live = live
+    for folder in WORK.glob("*"):
+        for path in [*folder.iterdir(), *folder.glob("runs/*")]:
+            if folder.name == "plain" or path.name not in ("runs", "pretrain"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "minimind"
 CACHE = Path(os.environ.get("MINIMIND_SITE_CACHE", ROOT / ".cache" / "site"))
 """Everything that a build keeps for the next one; safe to delete."""
 WORK = CACHE / "work" / str(os.getpid())
-"""The working directory of this build's blocks and labs; `runs/pretrain` in it is the site's model."""
+"""The working directories of this build's blocks and labs, with the live model (models.py) and without."""
 
 KEEP_DAYS = 30
 """How long an entry of the cache outlives its last use, so that undoing an edit is free."""

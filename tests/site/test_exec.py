@@ -309,3 +309,20 @@ def test_an_edit_runs_what_comes_after_it_and_only_that(tmp_path: Path) -> None:
     assert "<p>11</p>" in result.page()
     site.write("index.md", page.format(block(first), block(second), block(third)))
     assert counts(site.build().log) == (3, 0), "undoing an edit is free"
+
+
+def test_only_a_live_page_sees_the_model_of_this_build(tmp_path: Path) -> None:
+    site = MiniSite(tmp_path)
+    model = tmp_path / "cache" / "model" / "pretrain" / "config.json"
+    model.parent.mkdir(parents=True)
+    code = "from pathlib import Path\nprint('sees', *[path.read_text() for path in Path('runs').glob('*/*')])"
+    site.write("index.md", f"# Plain\n\n{block(code)}")
+    site.write("live.md", f"---\nlive: true\n---\n\n# Live\n\n{block(code)}")
+    site.write("plain.md", f"# Plain\n\n{block(code)}")
+    for text, hits in (("first", 1), ("second", 2)):  # the two plain pages share a result
+        model.write_text(text)
+        result = site.build()
+        assert result.status == 0, result.log
+        assert f"sees {text}\n" in result.page("live/index.html")
+        assert "sees\n" in result.page()
+        assert counts(result.log) == (hits, 3 - hits)
