@@ -141,6 +141,7 @@ def on_env(env: Any, config: Any, files: Any) -> None:
     path_test.place(files)
     experiments.place(files)
     notes.place(files)
+    _say_times()
     claims.report()
 
 
@@ -153,18 +154,17 @@ def on_post_build(config: Any) -> None:
     claims.write(Path(config.site_dir))
     # markdown-exec keeps every page's parser, and with it the page, in this cache: 12 MiB more each rebuild.
     rendering._register_headings_processors.cache_clear()
-    _say_times()
 
 
 def _say_times() -> None:
-    """The figures of this build."""
+    """The figures of this build, before it writes its pages or fails."""
     log.info("blocks: %d from the cache, %d run", execute.Blocks.hits, execute.Blocks.misses)
     pages = dict(workers.Times.pages)
     for seconds, where in execute.Blocks.times:
         page = where.split(":")[0].partition("/")[2]
         pages[page] = pages.get(page, 0.0) + seconds
     log.info(
-        "seconds: %.0f in all, %.0f of them training, %.0f of them waiting for %d processes with %d pages",
+        "seconds so far: %.0f, %.0f of them training, %.0f of them waiting for %d processes with %d pages",
         time.monotonic() - build.started, models.Training.seconds, workers.Times.seconds, workers.Times.processes,
         len(workers.Times.pages),
     )  # fmt: skip
