@@ -23,8 +23,8 @@ from .fences import INCLUDE, dedent, find_fences
 from .machine import arithmetic, cores
 from .state import ROOT, build, log
 
-WORTH = 20.0
-"""Seconds of missing blocks, by the times that their scripts state, from which on starting processes pays."""
+WORTH = 10.0
+"""Seconds that must be saved, by the times that scripts state, for starting processes to pay."""
 MOST = 8
 """Processes at most: each holds PyTorch in memory, and the longest page takes its time anyway."""
 LAB_SECONDS = 30.0
@@ -57,7 +57,7 @@ def warm(config: Any, files: Any) -> None:
     }
     forced = config.extra.get("workers")
     count = min(forced or cores(), MOST, len(missing))
-    if count < 2 or (sum(missing.values()) < WORTH and not forced):
+    if count < 2 or not (forced or _saved(list(missing.values()), count) >= WORTH):
         return
     log.info("running the blocks of %d pages in %d processes", len(missing), count)
     started = time.monotonic()
@@ -92,6 +92,11 @@ def _feed(waiting: queue.SimpleQueue[str], config_file: str) -> None:
                 Times.pages[uri] = float(answer)
         except (queue.Empty, OSError):
             return
+
+
+def _saved(seconds: list[float], count: int) -> float:
+    """How much sooner several processes are done: no sooner than the longest page."""
+    return sum(seconds) - max(*seconds, sum(seconds) / count)
 
 
 def _runs_code(file: Any) -> bool:
