@@ -1,9 +1,8 @@
 """What every script in `snippets/` shares: its flags, the model it looks into, its claims, and how it shows a figure.
 
-A script says what it found as named claims. Run alone, a claim that does not hold stops the script. On the
-site the same script runs in the build, and a claim that does not hold fails the build: a page cannot say what
-its own code does not show. What is claimed of a trained model holds for the one that comes with the package; a
-reader's own may differ, and is told so.
+A script says what it found as named claims (claims.py). Run alone, a claim that does not hold stops the script. On
+the site the same script runs in the build, which lists every claim that does not hold, and fails. What is claimed of
+a trained model holds for the one that comes with the package; a reader's own may differ, and is told so.
 """
 
 import argparse
@@ -11,9 +10,13 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import record
+from .claims import CLAIMS as CLAIMS
+from .claims import Claim as Claim
+from .claims import ClaimError as ClaimError
+from .claims import claim as claim
 from .command import forgiving_output
 from .errors import UserError
 from .runs import describe_run, find_run, is_shipped, read_run
@@ -22,21 +25,6 @@ if TYPE_CHECKING:
     from .data import World
     from .model import MiniMind
     from .tokenizer import Tokenizer
-
-
-class ClaimError(AssertionError):
-    """A measured result contradicts what the script says about it."""
-
-
-class Claim(NamedTuple):
-    """One named statement, and whether the measurement bore it out."""
-
-    name: str
-    holds: bool
-
-
-CLAIMS: list[Claim] = []
-"""Every claim made in this process, in order. The site's build reads it after each block."""
 
 _save_folder: Path | None = None
 _own_model = False
@@ -137,22 +125,6 @@ def claim_of_model(name: str, holds: Any) -> None:
         print(f"not in your model: {name}")
     else:
         claim(name, holds)
-
-
-def claim(name: str, holds: Any) -> None:
-    """State a finding by name, and stop if the measurement does not bear it out.
-
-    Args:
-        name: the finding in words, as the page says it.
-        holds: the condition on measured values; anything that has a truth value, a one-element tensor too.
-
-    Raises:
-        ClaimError: the condition is false.
-    """
-    CLAIMS.append(Claim(name, bool(holds)))
-    if not CLAIMS[-1].holds:
-        raise ClaimError(f"claim does not hold: {name}")
-    print(f"claim holds: {name}")
 
 
 def recorded(name: str, measure: Callable[[], Any]) -> Any:

@@ -35,7 +35,7 @@ def _commands() -> str:
 
 def _table(settings: type) -> str:
     rows = []
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+    for field in dataclasses.fields(settings):
         help_text = escape(_help_texts(settings).get(field.name, "")).replace("|", "\\|")
         flag = f"--{field.name.replace('_', '-')}"
         if "Positional" in str(field.type):

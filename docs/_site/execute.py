@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import html
 import json
 import shlex
-import sys
 import time
 import traceback
 from functools import cache
@@ -22,12 +22,15 @@ from pygments.lexers import get_lexer_by_name
 from . import digest, models, records
 from .fences import Fence, find_fences, origins
 from .figures import place_svg
+from .machine import arithmetic
 from .session import ORIGINS, Session, explain
 from .state import CACHE, KEEP_DAYS, BlockError, build
 
 OPTIONS = {"title", "hl_lines", "linenums", "alt", "caption", "args", "expect", "fold", "measured"}
 SOURCES = {"none", "above", "below", "fold", "tabbed-left", "tabbed-right"}
 CLAIM = "claim holds: "
+FALSE = "claim does not hold: "
+MEASURED = "    measured: "
 STORE = CACHE / "blocks"
 
 
@@ -46,17 +49,18 @@ def begin_build() -> None:
     Blocks.hits = Blocks.misses = 0
     Blocks.times = []
     oldest = time.time() - KEEP_DAYS * 86400
-    for path in STORE.glob("*.json"):
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+    for path in [*STORE.glob("*.json"), *STORE.glob("pages/*")]:
+        with contextlib.suppress(FileNotFoundError):  # another build may be tidying up as well
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
-def begin_page(source: str) -> None:
-    """Find the page's blocks; its sessions start empty."""
+def begin_page(source: str, live: bool) -> None:
+    """Find the page's blocks; its sessions start empty, in a folder with or without the live model."""
     Blocks.fences = [fence for fence in find_fences(source) if fence.executes]
     Blocks.sessions, Blocks.ran = {}, 0
     ORIGINS.clear()
-    models.clear_work_folder()
+    models.begin_page(live)
 
 
 def end_page() -> None:
@@ -75,12 +79,10 @@ def format_python(code: str, md: Any, **options: Any) -> str:
     try:
         return _format(code, md, where, fence, **options)
     except Exception as error:  # Superfences would swallow it and show the block as plain text.
-        detail, place = (str(error), "") if isinstance(error, BlockError) else explain(error)
-        if type(error).__name__ == "ClaimError":
-            build.failed_claims += 1
-        last = traceback.format_exception_only(error)[-1].strip()
-        summary = detail if isinstance(error, BlockError) else f"{last}\n{detail}"
-        return build.fail(where, f"{f'({place}) ' if place else ''}{summary}")
+        if isinstance(error, BlockError):
+            return build.fail(where, str(error))
+        trace, place = explain(error)
+        return build.fail(where, last_words(error), place=place, trace=trace)
     finally:
         Blocks.times.append((time.perf_counter() - started, where))
 
@@ -106,10 +108,8 @@ def _format(
     lines = origins(fence) if fence else []
     ORIGINS[where] = lines if len(lines) == code.count("\n") + 1 else []
     pieces, claims = run_block(state, code, where, argv, expect)
-    page = build.page.file.src_uri if build.page else ""
-    build.claims.setdefault(page, []).extend(claims)
-
     body = render(pieces, md, "html" if html else result or "text", alt, caption)
+    body += "".join(_state(made, where) for made in claims)
     if measured:
         body = f'<div class="mm-measured" title="measured on the machine that built this page">{body}</div>'
     if fold:
@@ -133,10 +133,31 @@ def _format(
     )  # fmt: skip
 
 
+def _state(made: list[Any], where: str) -> str:
+    """Note a claim; the box that says so if it does not hold."""
+    name, holds, values, line = made
+    failed = ""
+    if not holds:
+        file, number = ORIGINS[where][line - 1] if 0 < line <= len(ORIGINS[where]) else ("", 0)
+        here = build.where(number) if number and not file else where
+        failed = build.fail(here, name, place=f"{file}:{number}" if file else "", values=values, claim=True)
+    build.state(name, holds)
+    return failed
+
+
+def last_words(error: BaseException) -> str:
+    """The last line of a traceback: the error's own words."""
+    return traceback.format_exception_only(error)[-1].strip()
+
+
 def run_block(
     state: Session, code: str, where: str, argv: list[str], expect: str = ""
-) -> tuple[list[list[str]], list[str]]:
-    """What a block prints and draws, and its claims; from the cache if nothing it rests on has changed."""
+) -> tuple[list[list[str]], list[list[Any]]]:
+    """What a block prints and draws, and its claims; from the cache if nothing it rests on has changed.
+
+    Returns:
+        Pieces of output, and for each claim its name, whether it holds, the compared values, and its line in the block.
+    """
     try:
         ast.parse(code)
     except SyntaxError as error:
@@ -153,20 +174,22 @@ def run_block(
         return stored["pieces"], stored["claims"]
     Blocks.misses += 1
     state.catch_up()
-    before = _claims_made()
     pieces: list[Any]
     try:
-        pieces = state.execute(code, where, argv)
+        pieces = state.execute(code, where, argv, expect)
     except Exception as error:
         if not is_a(error, expect):
+            for made in state.claims:
+                _state(made, where)
             raise
         pieces = [("text", "".join(traceback.format_exception_only(error)))]
+        # What fails on purpose is no finding of the page.
+        state.claims = [made for made in state.claims if made[1]]
     else:
         if expect:
             raise BlockError(f"expected {expect}, but the block raised nothing")
-    claims = _claims_made()[len(before) :]
-    _write(key, {"pieces": pieces, "claims": claims})
-    return [list(piece) for piece in pieces], claims
+    _write(key, {"pieces": pieces, "claims": state.claims})
+    return [list(piece) for piece in pieces], state.claims
 
 
 def cached_value(state: Session, expression: str, form: str) -> str:
@@ -189,8 +212,8 @@ def is_a(error: BaseException, name: str) -> bool:
 
 def _key(state: Session, parts: list[Any]) -> str:
     """All that a result rests on: the session so far, the package, libraries, the model, this machinery."""
-    rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), *parts]
-    if models.mentions_model(state.code):
+    rests_on = [state.chain, digest.digest_code(state.code), machinery_digest(), arithmetic(), *parts]
+    if models.Folder.live:
         rests_on.append(models.model_digest())
     if records.ASKS.search(state.code):
         rests_on.append(records.digest(state.code))
@@ -220,11 +243,6 @@ def _write(key: str, value: dict[str, Any]) -> None:
     aside = STORE / f"{key}.{time.monotonic_ns()}.part"
     aside.write_text(json.dumps(value), encoding="utf-8")
     aside.replace(STORE / f"{key}.json")
-
-
-def _claims_made() -> list[str]:
-    experiment = sys.modules.get("minimind.experiment")
-    return [claim.name for claim in experiment.CLAIMS if claim.holds] if experiment else []
 
 
 def render(pieces: list[list[str]], md: Any, mode: str, alt: str, caption: str) -> str:
@@ -262,18 +280,31 @@ def _printed(text: str, md: Any, mode: str) -> str:
     return output_html(text, mode)[0]
 
 
-def output_html(text: str, mode: str) -> tuple[str, list[str]]:
-    """Printed text as HTML, with the claims in it as a list of ticks; and the names of these claims."""
-    lines = text.splitlines()
-    claims = [line.removeprefix(CLAIM) for line in lines if line.startswith(CLAIM)]
-    rest = "\n".join(line for line in lines if not line.startswith(CLAIM)).rstrip()
+def output_html(text: str, mode: str) -> tuple[str, list[tuple[str, bool, str]]]:
+    """Printed text as HTML, with the claims in it that hold as a list of ticks.
+
+    Returns:
+        The HTML, and all claims in the text: name, whether it holds, the compared values.
+    """
+    claims: list[tuple[str, bool, str]] = []
+    rest: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(CLAIM):
+            claims.append((line.removeprefix(CLAIM), True, ""))
+        elif line.startswith(FALSE):
+            claims.append((line.removeprefix(FALSE), False, ""))
+        elif line.startswith(MEASURED) and claims and not claims[-1][1]:
+            claims[-1] = (claims[-1][0], False, line.removeprefix(MEASURED))
+        else:
+            rest.append(line)
     parts = []
-    if rest.strip():
+    printed = "\n".join(rest).rstrip()
+    if printed.strip():
         lexer = get_lexer_by_name(mode, stripnl=False)
         formatter = HtmlFormatter(cssclass="highlight mm-output", wrapcode=True)
-        parts.append(highlight(f"{rest}\n", lexer, formatter))
-    if claims:
-        rows = "".join(f"<li>{_escape(claim)}</li>" for claim in claims)
+        parts.append(highlight(f"{printed}\n", lexer, formatter))
+    rows = "".join(f"<li>{_escape(name)}</li>" for name, holds, _ in claims if holds)
+    if rows:
         parts.append(f'<ul class="mm-claims" aria-label="Checked by this build">{rows}</ul>')
     return "\n".join(parts), claims
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from _site import (
     digest,
     execute,
     experiments,
+    failures,
     fences,
     glossary,
     labs,
     lessons,
+    machine,
     markup,
     maths,
     models,
@@ -36,6 +38,7 @@ from _site import (
     sources,
     unindexed,
     values,
+    workers,
 )
 from _site.state import PACKAGE, build, log
 
@@ -44,6 +47,7 @@ COMPONENTS = {"quiz": quiz.quiz, "checklist": checklist.checklist, "diagram": di
 
 def on_startup(command: str, dirty: bool) -> None:
     build.command = command
+    machine.limit()
 
 
 def on_config(config: Any) -> Any:
@@ -59,8 +63,9 @@ def on_pre_build(config: Any) -> None:
     build.begin(config)
     _purge_changed_package()
     execute.begin_build()
+    workers.begin_build()
     unindexed.PARTS.clear()
-    if config.extra.get("train", True):
+    if config.extra.get("train", True) and build.command != workers.COMMAND:
         models.ensure_model()
     labs.prepare(config)
     glossary.load(config)
@@ -83,6 +88,7 @@ def on_files(files: Any, config: Any) -> None:
 
 def on_nav(nav: Any, config: Any, files: Any) -> None:
     build.order = [page.file.src_uri for page in nav.pages]
+    workers.warm(config, files)
 
 
 def on_pre_page(page: Any, config: Any, files: Any) -> None:
@@ -97,7 +103,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str |
         return None
     source = Path(page.file.abs_src_path).read_text(encoding="utf-8-sig")
     skipped = fences.front_matter_lines(source, markdown)
-    execute.begin_page(source)
+    execute.begin_page(source, live=bool(page.meta.get("live")))
     markup.begin_page(source, set(COMPONENTS))
     markdown = values.collect(markdown, skipped)
     markdown = sources.place(markdown, skipped)
@@ -119,6 +125,8 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     html = glossary.place(html, page)
     html = notes.finish(html, page)
     html = paths.finish(html, page)
+    html = failures.banner(html, build.failed(build.uri))
+    workers.finished(page)
     build.page = None
     return unindexed.set_aside(html)
 
@@ -133,6 +141,7 @@ def on_env(env: Any, config: Any, files: Any) -> None:
     path_test.place(files)
     experiments.place(files)
     notes.place(files)
+    _say_times()
     claims.report()
 
 
@@ -142,13 +151,23 @@ def on_post_page(output: str, page: Any, config: Any) -> None:
 
 
 def on_post_build(config: Any) -> None:
+    claims.write(Path(config.site_dir))
     # markdown-exec keeps every page's parser, and with it the page, in this cache: 12 MiB more each rebuild.
     rendering._register_headings_processors.cache_clear()
+
+
+def _say_times() -> None:
+    """The figures of this build, before it writes its pages or fails."""
     log.info("blocks: %d from the cache, %d run", execute.Blocks.hits, execute.Blocks.misses)
-    pages: dict[str, float] = {}
+    pages = dict(workers.Times.pages)
     for seconds, where in execute.Blocks.times:
-        page = where.split(":")[0]
+        page = where.split(":")[0].partition("/")[2]
         pages[page] = pages.get(page, 0.0) + seconds
+    log.info(
+        "seconds so far: %.0f, %.0f of them training, %.0f of them waiting for %d processes with %d pages",
+        time.monotonic() - build.started, models.Training.seconds, workers.Times.seconds, workers.Times.processes,
+        len(workers.Times.pages),
+    )  # fmt: skip
     log.info("  %.0f s in blocks of %d pages; the slowest pages:", sum(pages.values()), len(pages))
     for page, seconds in sorted(pages.items(), key=lambda item: -item[1])[:5]:
         if seconds > 1:
@@ -157,6 +176,3 @@ def on_post_build(config: Any) -> None:
 
 def on_build_error(error: Exception) -> None:
     rendering._register_headings_processors.cache_clear()
-
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -28,6 +28,8 @@ c.InlineBackend.figure_formats = ["svg"]
 c.InlineBackend.rc = {}
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight"}
 c.IPKernelApp.log_level = 40
+# A claim that does not hold is printed, and the cells go on: the build lists all that fail.
+c.IPKernelApp.exec_lines = ["from minimind import claims; claims.when_false = print; del claims"]
 """
 DOLLARS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 ALT = re.compile(r"^# alt: (.+)$", re.M)
@@ -42,7 +44,6 @@ def prepare(config: Any) -> None:
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     os.environ["IPYTHONDIR"] = str(profile.parent)
     os.environ["MATPLOTLIBRC"] = str(_matplotlibrc())
-    os.environ["OMP_NUM_THREADS"] = "1"
     if "mkdocs-jupyter" in config.plugins:
         key = digest.digest_files([Path(__file__)])[:12] + digest.digest_package()[:12]
         old = time.time() - KEEP_DAYS * 86400
@@ -50,7 +51,10 @@ def prepare(config: Any) -> None:
             if folder.stat().st_mtime < old:
                 shutil.rmtree(folder)
         key += models.model_digest()[:12] if models.RUN.is_dir() else ""
-        config.plugins["mkdocs-jupyter"].config["cache_dir"] = str(CACHE / "labs" / key)
+        options = config.plugins["mkdocs-jupyter"].config
+        options["cache_dir"] = str(CACHE / "labs" / key)
+        # The plugin forgets what the last build did not ask for: results of cells must not make way for none.
+        options["execute"] = options["cache"] = bool(config.extra.get("labs", True))
 
 
 def _matplotlibrc() -> Path:
@@ -82,14 +86,14 @@ def run_in_folder(page: Any) -> None:
 
     def moved(config: Any, files: Any) -> None:
         before = os.getcwd()
-        models.clear_work_folder()
+        models.begin_page(live=True)
         os.chdir(models.work_folder())
         try:
             render(config, files)
         except Exception as error:
             message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
-            build.failed_claims += "ClaimError" in message
-            page.content, page.toc = build.fail(build.where(), message), get_toc([])
+            last = message.splitlines()[-1] if message else type(error).__name__
+            page.content, page.toc = build.fail(build.where(), last, trace=message), get_toc([])
         finally:
             os.chdir(before)
 
@@ -100,13 +104,13 @@ def finish(content: str, page: Any) -> str:
     """Rebuild the page from its cells: our own code blocks and figures, and none of the notebook's styles."""
     from bs4 import BeautifulSoup
 
-    if build.where() in build.failures:
+    if build.failed(build.uri):
         return content
     # Half a megabyte of style sheets and scripts stands in the way of the cells.
     soup = BeautifulSoup(re.sub(r"<(style|script)\b.*?</\1>", "", content, flags=re.S), "html.parser")
     alts = ALT.findall(Path(page.file.abs_src_path).read_text(encoding="utf-8"))
     figures = len(soup.select("img[src^='data:image/svg']"))
-    if len(alts) != figures:
+    if len(alts) != figures and build.config.extra.get("labs", True):
         build.fail(build.where(), f"{figures} figure(s), but {len(alts)} line(s) `# alt: what is to be seen`")
         alts += [""] * figures
     waiting = iter(enumerate(alts))
@@ -115,7 +119,8 @@ def finish(content: str, page: Any) -> str:
         if "jp-MarkdownCell" in cell["class"]:
             parts.append(_text(cell))
             continue
-        code = ALT.sub("", cell.select_one(".clipboard-copy-txt").get_text()).strip("\n")
+        text = cell.select_one(".clipboard-copy-txt")
+        code = ALT.sub("", text.get_text() if text else "").strip("\n")
         parts.append(_highlight(code, "python", "language-python highlight"))
         parts += [_output(output, waiting) for output in _joined(cell.select(".jp-OutputArea-output"))]
     name = Path(page.file.src_uri).stem
@@ -167,10 +172,19 @@ def _output(output: Any, alts: Iterator[tuple[int, str]]) -> str:
         return f"<div>{output.decode_contents()}</div>"
     text = output.get_text().strip("\n")
     if output["data-mime-type"].endswith("stderr") and re.search(r"Traceback|Warning:", text):
-        return build.fail(build.where(), text)
+        return build.fail(build.where(), text.splitlines()[-1], trace=text)
     shown, claims = output_html(text, "text")
-    build.claims.setdefault(build.page.file.src_uri, []).extend(claims)
+    for name, holds, values in claims:
+        if not holds:
+            shown += build.fail(build.where(_line_of(name)), name, values=values, claim=True)
+        build.state(name, holds)
     return shown
+
+
+def _line_of(claim: str) -> int:
+    """The line of the lab that makes a claim; 0 if its name is put together by code."""
+    lines = Path(build.page.file.abs_src_path).read_text(encoding="utf-8").splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if claim in line), 0)
 
 
 def write_notebook(page: Any) -> None:

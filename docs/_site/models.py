@@ -1,12 +1,14 @@
-"""The site's model: trained by the build in a process of its own, and kept until what it rests on changes."""
+"""The site's live model: trained by the build in a process of its own, and kept until what it rests on changes.
+
+Labs see it as `runs/pretrain` in their folder, and so does a page with `live: true` in its front matter. All other
+pages look into a model that comes with the package.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import hashlib
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,23 +20,31 @@ from pathlib import Path
 from mkdocs.exceptions import PluginError
 
 from . import digest
+from .machine import unlimited
 from .state import CACHE, ROOT, WORK, log
 
 MODULE = "minimind.training.pretrain"
 SETTINGS: list[str] = []  # flags beyond the defaults: none, so the pages show what the reader's own run gives
 RUN = CACHE / "model" / "pretrain"
 MARK = CACHE / "pretrain.key"
-THREADS = os.environ.get("OMP_NUM_THREADS")  # as the user set it, before this build limits its own
 
 
-def mentions_model(code: str) -> bool:
-    """Whether a block may read the site's model."""
-    return re.search(r"\bruns\b", code) is not None
+class Training:
+    """The training of this build."""
+
+    seconds = 0.0
+
+
+class Folder:
+    """The folder of the page being rendered."""
+
+    live = False  # whether the live model is in it
 
 
 def ensure_model() -> None:
     """Train the site's model unless the one at hand was made by this very code and these settings."""
     key = _key()
+    Training.seconds = 0.0
     if _kept(key):
         return
     with _lock():
@@ -57,14 +67,11 @@ def _train(key: str) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # what a killed build left behind
     aside.mkdir(parents=True)
     output = aside / "runs" / "pretrain"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    if THREADS is not None:
-        environment["OMP_NUM_THREADS"] = THREADS
     command = [sys.executable, "-m", MODULE, "--output", str(output), *SETTINGS]
     log.info("training the site's model, about a minute: python -m %s", MODULE)
     started = time.monotonic()
     try:
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sys.stderr.fileno()) as process:
+        with subprocess.Popen(command, cwd=ROOT, env=unlimited(), stdout=sys.stderr.fileno()) as process:
             try:
                 status = process.wait()
             except BaseException:  # Ctrl-C: the trainer got it too; do not leave it running
@@ -82,7 +89,8 @@ def _train(key: str) -> None:
         MARK.write_text(key, encoding="utf-8")
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    log.info("the site's model is trained (%.0f s)", time.monotonic() - started)
+    Training.seconds = time.monotonic() - started
+    log.info("the site's model is trained (%.0f s)", Training.seconds)
 
 
 @cache
@@ -106,20 +114,22 @@ def _lock() -> Iterator[None]:
 
 
 def work_folder() -> Path:
-    """The private folder of this build, with the model in it. Two builds at once have one each."""
+    """The private folder of the page being rendered. Two builds at once have one each."""
     if not WORK.is_dir():
         WORK.mkdir(parents=True)
         atexit.register(shutil.rmtree, WORK, ignore_errors=True)
-    model = WORK / "runs" / "pretrain"
-    if RUN.is_dir() and not model.is_dir():
+    folder = WORK / ("live" if Folder.live else "plain")
+    folder.mkdir(exist_ok=True)
+    model = folder / "runs" / "pretrain"
+    if Folder.live and RUN.is_dir() and not model.is_dir():
         shutil.copytree(RUN, model)
-    return WORK
+    return folder
 
 
-def clear_work_folder() -> None:
-    """Take away what a page wrote, so that the next one finds what a reader of it alone would find."""
-    if not WORK.is_dir():
-        return
-    for path in [*WORK.iterdir(), *WORK.glob("runs/*")]:
-        if path.name not in ("runs", "pretrain"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def begin_page(live: bool) -> None:
+    """Take away what the page before wrote, so that this one finds what a reader of it alone would find."""
+    Folder.live = live
+    for folder in WORK.glob("*"):
+        for path in [*folder.iterdir(), *folder.glob("runs/*")]:
+            if folder.name == "plain" or path.name not in ("runs", "pretrain"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

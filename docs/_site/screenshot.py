@@ -11,6 +11,7 @@ import http.server
 import shutil
 import threading
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -32,14 +33,19 @@ def serve(site: Path) -> str:
 
 
 def shoot(
-    browser: Browser, address: str, path: Path, size: tuple[int, int], scheme: str, whole: bool
+    browser: Browser,
+    address: str,
+    path: Path,
+    size: tuple[int, int],
+    scheme: Literal["light", "dark"],
+    whole: bool,
 ) -> None:
     """One picture of one page."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme=scheme,
         device_scale_factor=2 if not whole else 1,
-    )  # type: ignore[arg-type]
+    )
     page = context.new_page()
     page.goto(address)
     page.wait_for_load_state("networkidle")

@@ -12,10 +12,12 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from . import models
 from .figures import figure_to_svg
+from .machine import THREADS
 from .state import ROOT, BlockError
 
 Piece = tuple[str, str]  # ("text", output) or ("svg", figure)
@@ -35,23 +37,27 @@ class Session:
             tuple[str, str, list[str], str]
         ] = []  # cached blocks, run once a later one needs them
         self.rc: Any = None
+        self.claims: list[list[Any]] = []  # of the last block: name, holds, values, line in the block
 
     def catch_up(self) -> None:
         """Run the blocks that the cache spared, because the next one may use their variables."""
         skipped, self.skipped = self.skipped, []
         for code, name, argv, expect in skipped:
             try:
-                self.execute(code, name, argv)
+                self.execute(code, name, argv, expect)
             except Exception as error:
                 # A block that is meant to fail fails again; what it did before that counts.
                 if not any(kind.__name__ == expect for kind in type(error).__mro__):
                     raise
 
-    def execute(self, code: str, name: str, argv: list[str]) -> list[Piece]:
-        """Run one block and return what it printed and drew, in order."""
+    def execute(self, code: str, name: str, argv: list[str], expect: str = "") -> list[Piece]:
+        """Run one block and return what it printed and drew, in order; `claims` has what it claimed.
+
+        A claim that does not hold stops a block which is there to show an error, and no other.
+        """
         pieces: list[Piece] = []
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        with self.surroundings(pieces, argv) as leftover:
+        with self.surroundings(pieces, argv) as leftover, self.listen(name, stops=bool(expect)):
             try:
                 exec(compile(code, name, "exec", dont_inherit=True), self.module.__dict__)
             except SystemExit as stop:
@@ -60,6 +66,26 @@ class Session:
             if leftover():
                 raise BlockError("the block draws a figure and never shows it: call plt.show()")
         return pieces
+
+    @contextlib.contextmanager
+    def listen(self, name: str, stops: bool) -> Iterator[None]:
+        """Keep the claims of the block that was compiled under a name."""
+        from minimind import claims
+
+        self.claims = []
+        lines: list[int] = []
+        before, saved = len(claims.CLAIMS), claims.when_false
+        if not stops:
+            claims.when_false = lambda claim: lines.append(_line_in(name))
+        try:
+            yield
+        finally:
+            claims.when_false = saved
+            found = iter(lines)
+            self.claims = [
+                [claim.name, claim.holds, claim.values, 0 if claim.holds else next(found, 0)]
+                for claim in claims.CLAIMS[before:]
+            ]
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression after all blocks so far."""
@@ -98,7 +124,8 @@ class Session:
         sys.modules["__main__"], sys.argv, plt.show = self.module, argv, show
         os.chdir(folder)
         try:
-            with mpl.rc_context(self.rc or plots.STYLE), contextlib.redirect_stdout(Output()):
+            style: Any = self.rc or plots.STYLE
+            with mpl.rc_context(style), contextlib.redirect_stdout(Output()):
                 with warnings.catch_warnings():
                     strict_warnings()
                     yield plt.get_fignums
@@ -107,6 +134,14 @@ class Session:
             plt.close("all")
             sys.modules["__main__"], sys.argv, plt.show = saved[:3]
             os.chdir(saved[3])
+
+
+def _line_in(name: str) -> int:
+    """The line that is being executed of the block compiled under a name; 0 outside of it."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_code.co_filename != name:
+        frame = frame.f_back
+    return frame.f_lineno if frame else 0
 
 
 def strict_warnings() -> None:
@@ -127,8 +162,7 @@ def seed_everything() -> None:
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
-    # Two threads that wait for each other on busy cores make small steps up to 70 times slower.
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
 
 
 def explain(error: BaseException) -> tuple[str, str]:

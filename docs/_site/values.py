@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-import traceback
 from dataclasses import dataclass
+from functools import partial
 
-from .execute import Blocks, cached_value
+from .execute import Blocks, cached_value, last_words
 from .fences import find_fences
 from .session import Session, explain
 from .state import BlockError, build
@@ -17,6 +17,7 @@ ESCAPED = re.compile(r"\\(\[\[[=~])")
 PLACEHOLDER = re.compile(r"mmvalue(\d+)x")
 TEXT_FENCES = {"quiz", "checklist"}
 NOTE = "measured on the machine that built this page"
+FAILED = '<strong class="mm-failed" id="{}">failed</strong>'
 
 
 @dataclass
@@ -52,9 +53,8 @@ def collect(markdown: str, skipped_lines: int) -> str:
             plain[start : fence.last] = [False] * (fence.last - start)
     for index, line in enumerate(lines):
         if plain[index]:
-            lines[index] = ESCAPED.sub(
-                r"\1", VALUE.sub(lambda m, n=index: _store(m, n + 1 + skipped_lines), line)
-            )
+            store = partial(_store, line=index + 1 + skipped_lines)
+            lines[index] = ESCAPED.sub(r"\1", VALUE.sub(store, line))
     return "\n".join(lines)
 
 
@@ -78,7 +78,7 @@ def fill(content: str) -> str:
         inside_tag = content.rfind("<", 0, match.start()) > content.rfind(">", 0, match.start())
         if VALUES[number].measured and not inside_tag:
             return f'<span class="mm-measured" title="{NOTE}">{texts[number]}</span>'
-        return texts[number]
+        return re.sub("<.*?>", "", texts[number]) if inside_tag else texts[number]
 
     return PLACEHOLDER.sub(text, content)
 
@@ -89,14 +89,9 @@ def _compute(value: Value) -> str:
         state, expression = _session_for(value.expression)
         return html.escape(cached_value(state, expression, value.form))
     except Exception as error:
-        detail = (
-            str(error)
-            if isinstance(error, BlockError)
-            else traceback.format_exception_only(error)[-1].strip()
-        )
-        place = explain(error)[1]
-        build.fail(where, f"the value {value.expression!r} {f'({place}) ' if place else ''}failed: {detail}")
-        return '<strong class="mm-failed">failed</strong>'
+        detail = str(error) if isinstance(error, BlockError) else last_words(error)
+        build.fail(where, f"the value {value.expression!r} failed: {detail}", place=explain(error)[1])
+        return FAILED.format(build.failures[-1].identity)
 
 
 def _session_for(expression: str) -> tuple[Session, str]:

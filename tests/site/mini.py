@@ -43,7 +43,9 @@ class MiniSite:
         path.write_text(text, encoding="utf-8")
         return self
 
-    def configure(self, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Path:
+    def configure(
+        self, paths: Path | None = None, url: str = "http://127.0.0.1:8000/", **extra: object
+    ) -> Path:
         if paths is None:
             paths = self.folder / "no-paths.yml"
             paths.write_text("{}", encoding="utf-8")
@@ -56,19 +58,31 @@ class MiniSite:
             "hooks": [str(DOCS / "_site" / "hooks.py")],
             "watch": [],
             "nav": pages,
-            "extra": {"train": False, "paths": str(paths)},
+            "extra": {"train": False, "paths": str(paths)} | extra,
         }
         file = self.folder / "mkdocs.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         return file
 
-    def build(self, *flags: str, paths: Path | None = None, url: str = "http://127.0.0.1:8000/") -> Result:
-        config = self.configure(paths, url)
-        environment = os.environ | {
-            "MINIMIND_SITE_CACHE": str(self.folder / "cache"),
-            "OMP_NUM_THREADS": "1",
-            "NO_COLOR": "1",
-        }
+    def build(
+        self,
+        *flags: str,
+        paths: Path | None = None,
+        url: str = "http://127.0.0.1:8000/",
+        variables: dict[str, str] | None = None,
+        **extra: object,
+    ) -> Result:
+        """Build with flags of `mkdocs build`, variables of the environment, and entries of `extra`."""
+        config = self.configure(paths, url, **extra)
+        environment = (
+            os.environ
+            | {
+                "MINIMIND_SITE_CACHE": str(self.folder / "cache"),
+                "OMP_NUM_THREADS": "1",
+                "NO_COLOR": "1",
+            }
+            | (variables or {})
+        )
         done = subprocess.run(
             [sys.executable, "-m", "mkdocs", "build", *flags, "-f", str(config), "-d", str(self.site)],
             cwd=ROOT,

@@ -7,3 +7,9 @@ def divide(x: int) -> float:
     # --8<-- [start:work]
     raise ZeroDivisionError(x)
     # --8<-- [end:work]
+    # --8<-- [start:claim]
+    from minimind.experiment import claim
+
+    two = 2
+    claim("two is three", two == 3)
+    # --8<-- [end:claim]

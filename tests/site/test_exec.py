@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -47,7 +48,7 @@ MISTAKES = {
         3,
         "never shows",
     ),
-    "claim": (block("from minimind.experiment import claim\nclaim('pigs fly', 1 > 2)"), 3, "pigs fly"),
+    "claim": (block("from minimind.experiment import claim\nclaim('pigs fly', 1 > 2)"), 5, "pigs fly"),
     "expected": (block("x = 1", 'expect="ValueError"'), 3, "raised nothing"),
     "other-error": (block("1 / 0", 'expect="ValueError"'), 3, "ZeroDivisionError"),
     "value": (block("x = 1") + "\nHere is [[= missing | .2f ]].\n", 7, "missing"),
@@ -135,12 +136,48 @@ def test_an_error_in_a_snippet_names_the_snippet_too(tmp_path: Path) -> None:
     assert "docs/index.md:3: (tests/site/snippet_that_fails.py:8)" in result.log, result.log
 
 
+FALSE_CLAIMS = """from minimind.experiment import claim
+x = 0.25
+claim('pigs fly', x > 0.5)
+claim('water is wet', x < 0.5)
+claim('fire is cold',
+      x < 0.125)"""
+
+
+def test_every_false_claim_is_listed_with_its_values(tmp_path: Path) -> None:
+    """Also the one after the first, and those of a block that ends with an error or is replayed from the cache."""
+    site = MiniSite(tmp_path).write("index.md", f"# Page\n\n{block(FALSE_CLAIMS)}\n<!-- claims -->\n")
+    site.write("error.md", "# Error\n\n" + block(FALSE_CLAIMS.replace("pigs", "cows") + "\nx / 0"))
+    site.write("included.md", "# Included\n\n" + block('--8<-- "tests/site/snippet_that_fails.py:claim"'))
+    for _ in range(2):
+        result = site.build()
+        assert result.status != 0
+        for line in (
+            "docs/index.md:6: claim does not hold: pigs fly\n    measured: x = 0.25, expected > 0.5",
+            "docs/index.md:8: claim does not hold: fire is cold\n    measured: x = 0.25, expected < 0.125",
+            "docs/error.md:6: claim does not hold: cows fly",
+            "docs/error.md:3: ZeroDivisionError: float division by zero",
+            "docs/included.md:3: (tests/site/snippet_that_fails.py:14) claim does not hold: two is three\n"
+            "    measured: two = 2, expected == 3",
+        ):
+            assert line in result.log, result.log
+        assert "claims: 2 of 7 hold" in result.log
+
+
 def test_a_lab_that_raises_fails(tmp_path: Path) -> None:
     site = MiniSite(tmp_path).write("index.md", "# Home\n")
     site.write("labs/lab.py", "# %% [markdown]\n# # Lab\n\n# %%\nraise ValueError('deep water')\n")
+    claims = FALSE_CLAIMS.replace("\n", "\n\n# %%\n", 2)
+    site.write("labs/second.py", f"# %% [markdown]\n# # Lab\n\n# %%\n{claims}\nprint('the end')\n")
     result = site.build()
     assert result.status != 0
-    assert "deep water" in result.log
+    assert "docs/labs/lab.py: ValueError: deep water" in result.log
+    for line in (
+        "docs/labs/second.py:11: claim does not hold: pigs fly\n    measured: x = 0.25, expected > 0.5",
+        "docs/labs/second.py:13: claim does not hold: fire is cold\n    measured: x = 0.25, expected < 0.125",
+        "claims: 1 of 3 hold",
+    ):
+        assert line in result.log, result.log
 
 
 # --- What blocks do ----------------------------------------------------------------------
@@ -243,6 +280,8 @@ def test_claims_are_counted_listed_and_replayed(tmp_path: Path) -> None:
         assert f"blocks: {hits} from the cache" in result.log
         assert "<td>water is &lt;wet&gt;</td>" in result.page()
         assert 'href="facts/"' in result.page()
+        claims = json.loads(result.page("claims.json"))
+        assert claims == {"facts.md": [["water is <wet>", True], ["fire is hot", True]]}
 
 
 # --- The cache ---------------------------------------------------------------------------
@@ -270,3 +309,20 @@ def test_an_edit_runs_what_comes_after_it_and_only_that(tmp_path: Path) -> None:
     assert "<p>11</p>" in result.page()
     site.write("index.md", page.format(block(first), block(second), block(third)))
     assert counts(site.build().log) == (3, 0), "undoing an edit is free"
+
+
+def test_only_a_live_page_sees_the_model_of_this_build(tmp_path: Path) -> None:
+    site = MiniSite(tmp_path)
+    model = tmp_path / "cache" / "model" / "pretrain" / "config.json"
+    model.parent.mkdir(parents=True)
+    code = "from pathlib import Path\nprint('sees', *[path.read_text() for path in Path('runs').glob('*/*')])"
+    site.write("index.md", f"# Plain\n\n{block(code)}")
+    site.write("live.md", f"---\nlive: true\n---\n\n# Live\n\n{block(code)}")
+    site.write("plain.md", f"# Plain\n\n{block(code)}")
+    for text, hits in (("first", 1), ("second", 2)):  # the two plain pages share a result
+        model.write_text(text)
+        result = site.build()
+        assert result.status == 0, result.log
+        assert f"sees {text}\n" in result.page("live/index.html")
+        assert "sees\n" in result.page()
+        assert counts(result.log) == (hits, 3 - hits)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from mini import ROOT, MiniSite
+from test_exec import FALSE_CLAIMS
 
 FENCE = "```"
 
@@ -57,6 +58,24 @@ def test_a_failure_is_shown_and_the_next_edit_heals_it(tmp_path: Path) -> None:
             site.write("index.md", page_with("raise ValueError('deep' + ' water')"))
             wait_for(lambda: shows("deep water") and shows("docs/index.md:3"), log)
             assert server.poll() is None, "serving ended with the failure"
+            assert not shows("Traceback"), "the stack of frames belongs in the log"
+            assert shows("1 part of this page failed")
+            assert "Traceback" in log.read_text()
+            site.write("index.md", page_with(FALSE_CLAIMS) + "\n<!-- claims -->\n")
+            wait_for(lambda: shows("pigs fly"), log)
+            for words in (
+                "2 statements of this page do not hold",
+                '<a href="#failure-1">pigs fly</a>',
+                'class="mm-failure" id="failure-1"',
+                "x = 0.25, expected &gt; 0.5",
+                'href="#failure-2">fire is cold',
+                "<code>docs/index.md:8</code>",
+                "<li>water is wet</li>",
+                "3 claims; in this build 1 holds and 2 do not.",
+                "fire is cold: <a",
+            ):
+                assert shows(words), words
+            assert server.poll() is None
             site.write("index.md", page_with("print('well' + ' again')"))
             wait_for(lambda: shows("well again"), log)
         finally:
