@@ -40,6 +40,12 @@ def test_claims_hold_under_the_changes_that_the_page_proposes(name, run, capsys)
     assert capsys.readouterr().out.count("claim holds: ") >= 8
 
 
+def test_exchanged_norms_are_put_back(run):
+    names = run("exp3_layernorm_or_rmsnorm", "--model", "shipped/pretrain")
+    assert names["held_out_loss"]() == names["losses"]["RMSNorm, as trained"]
+    assert len(set(names["losses"].values())) == 4
+
+
 def test_models_of_a_stack_do_not_touch_each_other(run):
     names = run("exp4_pre_or_post", "--depth", "2", "--steps", "2")
     runs = [

@@ -1,4 +1,4 @@
-"""`<!-- roadmap -->`: the roadmap, line by line, from one data file: its words, our page and command, its check."""
+"""`<!-- roadmap -->`: the roadmap, line by line, from one data file: what it asks, our page and command, its check."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def place(markdown: str, titles: dict[str, str]) -> str:
 
 
 def _table(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    rows = ["| | The roadmap says | Here | Run, and what checks it |", "|---|---|---|---|"]
+    rows = ["| | The roadmap, in our words | Here | Run, and what checks it |", "|---|---|---|---|"]
     for item in items:
         if item.get("later"):
             here = "*not here yet*"

@@ -1,27 +1,26 @@
 """What does each layer add? Follow the residual stream: first through 48 untrained blocks, then in a trained model.
 
-The second part loads the model in runs/pretrain, which `minimind pretrain` makes, takes the stream of each token
-apart into what every layer has written, and then leaves out one layer's part at a time.
+The second part looks into a trained model, your own or the one that comes with the package. It takes the stream of
+each token apart into what every layer has written, and then leaves out one layer's part at a time. Ten trainings, in a
+record, say what holds of trainings in general.
 
 Run: python snippets/residual_connections/exp2_residual_stream.py [--documents 100] [--seed 0]
 Tier: visualization · extra · about 4 s
 """
 
 # --8<-- [start:setup]
-import copy
 import math
+from dataclasses import replace
 from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from minimind import MiniMind, ModelConfig, experiment, load, plots
-from minimind.data import World
-from minimind.errors import UserError
+from minimind import MiniMind, ModelConfig, experiment, plots
+from minimind.trainings import over_trainings
 
-args = experiment.flags(__doc__, layers=48, documents=24)
+args = experiment.flags(__doc__, model="pretrain", layers=48, documents=24)
 plots.style()
 
 
@@ -79,32 +78,36 @@ plots.label_lines(ax, gap=20)
 experiment.show("untrained_growth")
 # --8<-- [end:growth_figure]
 
-# --8<-- [start:model]
-try:
-    model, tokenizer = load("runs/pretrain")
-except UserError as error:
-    raise SystemExit(f"{error}. This part needs a trained model: run `minimind pretrain` first.") from None
-model.eval()
 
-documents = list(islice(World(args.seed).documents("validation"), args.documents))
-rows = [[tokenizer.bos_token_id, *tokenizer.encode(one.text), tokenizer.eos_token_id] for one in documents]
-longest = max(map(len, rows))
-ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])  # (B, T)
-real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]).bool()
-labels = ids.masked_fill(~real, -100)
-branches = {}  # name -> module whose output is added to the stream, in this order
-for number, block in enumerate(model.model.layers):
-    branches[f"attention {number}"] = block.self_attn
-    branches[f"feed-forward {number}"] = block.mlp
+# --8<-- [start:model]
+def read(tokenizer, world):
+    """Held-out documents in one batch: ids (B, T), and which of them are real, not padding (B, T)."""
+    documents = islice(world.documents("validation"), args.documents)
+    rows = [
+        [tokenizer.bos_token_id, *tokenizer.encode(one.text), tokenizer.eos_token_id] for one in documents
+    ]
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]).bool()
+    return ids, real
+
+
+def branches_of(model):
+    """Name -> module whose output is added to the stream, in this order."""
+    named = {}
+    for number, block in enumerate(model.model.layers):
+        named[f"attention {number}"] = block.self_attn
+        named[f"feed-forward {number}"] = block.mlp
+    return named
 
 
 @torch.no_grad()
-def written(ids):
+def written(model, ids):
     """What the embedding and then each branch writes: (1 + branches, B, T, D)."""
     parts = [model.model.embed_tokens(ids)]
     hooks = [
         branch.register_forward_hook(lambda module, inputs, output: parts.append(output))
-        for branch in branches.values()
+        for branch in branches_of(model).values()
     ]
     model(ids)
     for hook in hooks:
@@ -113,9 +116,9 @@ def written(ids):
 
 
 @torch.no_grad()
-def loss_without(name):
+def loss_without(model, branch, ids, labels):
     """The loss if this branch writes nothing."""
-    hook = branches[name].register_forward_hook(lambda module, inputs, output: 0 * output)
+    hook = branch.register_forward_hook(lambda module, inputs, output: 0 * output)
     loss = model(ids, labels=labels).loss.item()
     hook.remove()
     return loss
@@ -123,19 +126,39 @@ def loss_without(name):
 
 # --8<-- [end:model]
 
+
 # --8<-- [start:parts]
-parts = written(ids)[:, real]  # (P, N, D): P writers, N tokens
-stream = parts.cumsum(dim=0)  # (P, N, D): the stream after each of them
+def examine(model, tokenizer, world):
+    """What each layer adds, as means over the tokens of held-out documents, and the loss without it."""
+    ids, real = read(tokenizer, world)
+    parts = written(model, ids)[:, real]  # (P, N, D): P writers, N tokens
+    stream = parts.cumsum(dim=0)  # (P, N, D): the stream after each of them
+    end = stream[-1]  # (N, D)
+    cosine = F.cosine_similarity(parts[1:], stream[:-1], dim=-1)  # (P - 1, N): with the stream before it
+    share = (parts * end).sum(dim=-1) / end.square().sum(dim=-1)  # (P, N), sums to 1 over the writers
+    branches, labels = branches_of(model), ids.masked_fill(~real, -100)
+    with torch.no_grad():
+        loss = model(ids, labels=labels).loss.item()
+    return {
+        "writers": ["embedding", *branches],
+        "wrote": rms(parts).mean(dim=1).tolist(),
+        "size": rms(stream).mean(dim=1).tolist(),
+        "cosine": cosine.mean(dim=1).tolist(),
+        "share": share.mean(dim=1).tolist(),
+        "loss": loss,
+        "without": {name: loss_without(model, branch, ids, labels) for name, branch in branches.items()},
+    }
+
+
+model, tokenizer, world = experiment.load_model(args.model)
+found = examine(model, tokenizer, world)
+writers, wrote, size, share = (found[key] for key in ("writers", "wrote", "size", "share"))
+cosine, missing, whole = found["cosine"], found["without"], found["loss"]
+ids, real = read(tokenizer, world)
 with torch.no_grad():
-    end = model.model(ids, torch.arange(longest)[None], None, None)[real]  # (N, D), the model's own way
-    difference = (model.model.norm(stream[-1]) - end).abs().max().item()
-    whole = model(ids, labels=labels).loss.item()
-writers = ["embedding", *branches]
-wrote = rms(parts).mean(dim=1)  # (P,)
-size = rms(stream).mean(dim=1)  # (P,)
-cosine = [F.cosine_similarity(parts[i], stream[i - 1], dim=-1).mean().item() for i in range(1, len(writers))]
-share = ((parts * stream[-1]).sum(dim=-1) / stream[-1].square().sum(dim=-1)).mean(dim=1)  # (P,), sums to 1
-missing = {name: loss_without(name) for name in branches}
+    logits = model(ids).logits[real]  # (N, V), the model's own way
+    of_the_sum = model.lm_head(model.model.norm(written(model, ids).sum(dim=0)))[real]  # (N, V)
+difference = (of_the_sum - logits).abs().max().item()
 # --8<-- [end:parts]
 
 # --8<-- [start:table]
@@ -143,18 +166,20 @@ print(
     f"{'writer':16} writes   stream after   cosine   share of the end   loss without ({whole:.2f} with all)"
 )
 for i, name in enumerate(writers):
-    turned = f"{cosine[i - 1]:6.2f}" if i else "      "
+    leaning = f"{cosine[i - 1]:6.2f}" if i else "      "
     without = f"{missing[name]:10.2f}" if i else ""
-    print(f"{name:16} {wrote[i]:6.2f} {size[i]:12.2f} {turned:>10} {share[i]:14.0%} {without:>17}")
-print(f"all parts added up and normalized: the model's own result, up to {difference:.0e}")
+    print(f"{name:16} {wrote[i]:6.2f} {size[i]:12.2f} {leaning:>10} {share[i]:14.0%} {without:>17}")
+print(
+    f"all parts added up, normalized, read by the output layer: the model's own logits up to {difference:.0e}"
+)
 # --8<-- [end:table]
 
 # --8<-- [start:stream_figure]
 fig, ax = plt.subplots(figsize=(5.6, 3.4))
 places = range(len(writers))
-colours = [plots.MUTED] + [plots.BLUE if "attention" in name else plots.ORANGE for name in branches]
-ax.bar(places, wrote.tolist(), color=colours, width=0.55)
-ax.plot(places, size.tolist(), "o-", color=plots.RESIDUAL, markersize=4)
+colours = [plots.MUTED] + [plots.BLUE if "attention" in name else plots.ORANGE for name in writers[1:]]
+ax.bar(places, wrote, color=colours, width=0.55)
+ax.plot(places, size, "o-", color=plots.RESIDUAL, markersize=4)
 ax.annotate("the stream after it", (places[-1], size[-1]), xytext=(-12, -2), textcoords="offset points",
             ha="right", va="center", color=plots.RESIDUAL)  # fmt: skip
 ax.text(2.6, wrote[-1] * 0.8, "bars: what each one writes", ha="center", color=plots.MUTED)
@@ -168,9 +193,8 @@ experiment.show("what_each_writes")
 @torch.no_grad()
 def turned(model, turn):
     """The same model with `turn @ x` in place of every stream x; `turn` (D, D) is a rotation."""
-    other = copy.deepcopy(model)
-    other.config.tie_word_embeddings = False
-    other.lm_head.weight = nn.Parameter(model.lm_head.weight.clone())
+    other = MiniMind(replace(model.config, tie_word_embeddings=False)).eval()
+    other.load_state_dict(model.state_dict())
     readers = [(other.model.norm, [other.lm_head])]
     for block in other.model.layers:
         attention, mlp = block.self_attn, block.mlp
@@ -189,32 +213,57 @@ def turned(model, turn):
 hidden = model.config.hidden_size
 turn = torch.linalg.qr(torch.randn(hidden, hidden)).Q  # at random
 with torch.no_grad():
-    logits, after = model(ids).logits[real], turned(model, turn)(ids).logits[real]
+    after = turned(model, turn)(ids).logits[real]  # (N, V)
 moved = (after - logits).abs().max().item()
-number_17 = F.cosine_similarity(
-    model.model.embed_tokens.weight[:, 17], (model.model.embed_tokens.weight @ turn.T)[:, 17], 0
-)
+embeddings = model.model.embed_tokens.weight.detach()  # (V, D)
+number_17 = F.cosine_similarity(embeddings[:, 17], (embeddings @ turn.T)[:, 17], 0).item()
 print(f"logits up to {logits.abs().max():.0f}; with every stream turned they move by at most {moved:.0e}")
 print(f"number 17 of the embeddings, before and after: cosine {number_17:.2f}")
 # --8<-- [end:turned]
 
+# --8<-- [start:trainings]
+ten = experiment.recorded("residual_connections/exp2_residual_stream", lambda: over_trainings(examine))
+# --8<-- [end:trainings]
+
+
 # --8<-- [start:claims]
+def lean(one):
+    """How many branches write along the stream that they read, on average, and not against it."""
+    return sum(cosine > 0 for cosine in one["cosine"])
+
+
+def most_missed(one):
+    """The branch without which the loss is highest."""
+    return max(one["without"], key=one["without"].get)
+
+
+def loudest(one):
+    """The branch that writes the largest vectors."""
+    return one["writers"][1 + one["wrote"][1:].index(max(one["wrote"][1:]))]
+
+
+smallest = writers[1 + wrote[1:].index(min(wrote[1:]))]  # the branch that writes least
+largest, dearest = loudest(found), most_missed(found)
+growth = sorted(one["size"][-1] / one["size"][0] for one in ten)
+differ = sum(most_missed(one) != loudest(one) for one in ten)
 experiment.claim("untrained, the stream grows about as the square root of the depth", 0.4 < slope < 0.7)
 experiment.claim("what the layers read has an RMS of 1 all the way", 0.97 < given.min() <= given.max() < 1.01)
-experiment.claim("the stream is the sum of what was written, and nothing else", difference < 1e-4)
-experiment.claim("the trained stream grows more than 20 times", size[-1] > 20 * size[0])
-experiment.claim(
-    "no branch but the first attention writes less than the embedding", min(wrote[2:]) > 2 * wrote[0]
-)
-experiment.claim("the last feed-forward layer writes most", wrote.argmax() == len(writers) - 1)
-experiment.claim("about half of the end comes from it", 0.4 < share[-1] < 0.65)
-experiment.claim("the shares add up to 1", abs(share.sum() - 1) < 1e-4)
-experiment.claim("on average every branch writes along the stream, not against it", min(cosine) > 0)
-experiment.claim("but far from parallel to it: no cosine above 0.4", max(cosine) < 0.4)
-experiment.claim("leaving out any branch costs at least 0.2 nats", min(missing.values()) > whole + 0.2)
-smallest = min(branches, key=lambda name: wrote[writers.index(name)])
-largest = max(branches, key=lambda name: wrote[writers.index(name)])
-experiment.claim("losing the branch that writes least costs more than losing the one that writes most",
-                 missing[smallest] > missing[largest])  # fmt: skip
-experiment.claim("a model whose whole stream is turned computes the same", moved < 1e-3)
+experiment.claim("the stream is the sum of what was written, and nothing else",
+                 difference < 1e-4 * logits.abs().max())  # fmt: skip
+experiment.claim("the shares add up to 1", abs(sum(share) - 1) < 1e-4)
+experiment.claim("a model whose whole stream is turned computes the same", moved < 1e-4 * logits.abs().max())
+experiment.claim("the stream grew more than 20 times in each of the ten trainings", growth[0] > 20)
+experiment.claim_of_model("the trained stream grows more than 100 times", size[-1] > 100 * size[0])
+experiment.claim_of_model("the embedding and the first attention write less than 1, all others more than 5",
+                          max(wrote[:2]) < 1 and all(one > 5 for one in wrote[2:]))  # fmt: skip
+experiment.claim_of_model("the last feed-forward layer writes most, and more than half of the end is its",
+                          largest == writers[-1] and share[-1] > 0.5)  # fmt: skip
+experiment.claim_of_model("the first attention writes least", smallest == writers[1])
+experiment.claim_of_model("all branches but the first attention lean along the stream",
+                          all(one > 0.02 for one in cosine[1:]))  # fmt: skip
+experiment.claim_of_model("but far from parallel to it: no cosine above 0.4", max(cosine) < 0.4)
+experiment.claim_of_model("leaving out any branch costs half a nat at least",
+                          min(missing.values()) > whole + 0.5)  # fmt: skip
+experiment.claim_of_model("the branch that is missed most is not the one that writes most",
+                          missing[dearest] > missing[largest] + 1)  # fmt: skip
 # --8<-- [end:claims]

@@ -1,7 +1,8 @@
 """Where does the answer come up? Read the stream after every layer as if it were the last: the logit lens.
 
-It loads the model in runs/pretrain, which `minimind pretrain` makes, and asks after each branch which token the
-stream points to. A second lens, fitted in one step, shows what the first one cannot read yet.
+It looks into a trained model, your own or the one that comes with the package, and asks after each branch which token
+the stream points to. A second lens, fitted in one step, shows what the first one cannot read yet. Ten trainings, in a
+record, say how often the lens shows the layer that brought the answer.
 
 Run: python snippets/residual_connections/exp3_logit_lens.py [--documents 100] [--seed 0]
 Tier: visualization · extra · about 4 s
@@ -14,18 +15,19 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, load, plots
-from minimind.data import World
-from minimind.errors import UserError
+from minimind import experiment, plots
+from minimind.trainings import over_trainings
 
-args = experiment.flags(__doc__, documents=32, friend="Emma")
+args = experiment.flags(__doc__, model="pretrain", documents=32, friend="Emma")
 plots.style()
-try:
-    model, tokenizer = load("runs/pretrain")
-except UserError as error:
-    raise SystemExit(f"{error}. This script needs a trained model: run `minimind pretrain` first.") from None
-model.eval()
-branches = [branch for block in model.model.layers for branch in (block.self_attn, block.mlp)]
+model, tokenizer, world = experiment.load_model(args.model)
+
+
+def branches_of(model):
+    """The modules whose output is added to the stream, in this order."""
+    return [branch for block in model.model.layers for branch in (block.self_attn, block.mlp)]
+
+
 places = ["embedding"] + [
     f"{kind} {i}" for i in range(len(model.model.layers)) for kind in ("attention", "feed-forward")
 ]
@@ -34,12 +36,12 @@ places = ["embedding"] + [
 
 # --8<-- [start:streams]
 @torch.no_grad()
-def streams_of(ids):
+def streams_of(model, ids):
     """The stream before the first branch and after each: (P, T, D)."""
     written = [model.model.embed_tokens(torch.tensor([ids]))]
     hooks = [
         branch.register_forward_hook(lambda module, inputs, output: written.append(output))
-        for branch in branches
+        for branch in branches_of(model)
     ]
     model(torch.tensor([ids]))
     for hook in hooks:
@@ -52,7 +54,7 @@ def streams_of(ids):
 
 # --8<-- [start:lens]
 @torch.no_grad()
-def lens(streams):
+def lens(model, streams):
     """Final norm and output layer, at every place: (P, T, V)."""
     return model.lm_head(model.model.norm(streams))
 
@@ -65,15 +67,15 @@ def read(documents):
     """Streams of all tokens (P, N, D), the tokens themselves (N,), those that come next (N,)."""
     first, last = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
     rows = [first + tokenizer.encode(one.text) + last for one in documents]
-    streams = torch.cat([streams_of(row)[:, :-1] for row in rows], dim=1)
+    streams = torch.cat([streams_of(model, row)[:, :-1] for row in rows], dim=1)
     current = torch.tensor([token for row in rows for token in row[:-1]])
     following = torch.tensor([token for row in rows for token in row[1:]])
     return streams, current, following
 
 
-held_out = World(args.seed).documents("validation")
+held_out = world.documents("validation")
 streams, current, following = read(list(islice(held_out, args.documents)))
-logits = lens(streams)  # (P, N, V)
+logits = lens(model, streams)  # (P, N, V)
 losses = torch.stack([F.cross_entropy(one, following) for one in logits])  # (P,)
 right = (logits.argmax(dim=-1) == following).float().mean(dim=1)  # (P,)
 same = (logits.argmax(dim=-1) == current).float().mean(dim=1)  # (P,), the token that was just read
@@ -95,7 +97,7 @@ def prepare(stream):
 translated = []
 for here, there in zip(streams, others, strict=True):
     bridge = torch.linalg.lstsq(prepare(there), prepare(others[-1])[:, :-1]).solution  # (D + 1, D)
-    translated.append(F.cross_entropy(lens(prepare(here) @ bridge), following).item())
+    translated.append(F.cross_entropy(lens(model, prepare(here) @ bridge), following).item())
 print("loss              by the lens   behind a map")
 for place, loss, better in zip(places, losses, translated, strict=True):
     print(f"{place:16} {loss:12.2f} {better:14.2f}")
@@ -104,7 +106,9 @@ for place, loss, better in zip(places, losses, translated, strict=True):
 # --8<-- [start:losses_figure]
 fig, ax = plt.subplots(figsize=(5.6, 3.4))
 uniform = torch.tensor(len(logits[0, 0])).log().item()
-plots.mark_floor(ax, uniform, f"all tokens equally likely: {uniform:.1f}")
+ax.axhline(uniform, color=plots.FLOOR, linestyle=":", linewidth=1.4)
+ax.text(len(places) - 1, uniform + 0.3, f"all tokens equally likely: {uniform:.1f}", ha="right",
+        color=plots.FLOOR)  # fmt: skip
 ax.plot(losses, "o-", color=plots.RESIDUAL, markersize=4)
 ax.plot(translated, "o-", color=plots.GREEN, markersize=4)
 ax.annotate("lens", (1, losses[1]), xytext=(9, 2), textcoords="offset points", color=plots.RESIDUAL)
@@ -122,15 +126,15 @@ STORY = "One cold morning, Noah the baker and his friend {} were at the market. 
 FRIENDS = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
 
 
-def tell(friend):
+def tell(tokenizer, friend):
     """The ids of the story, and how many of them stand before the name that has to come next."""
     start = [tokenizer.bos_token_id, *tokenizer.encode(STORY.format(friend))]
     return start + tokenizer.encode(f" {friend} had a"), len(start)
 
 
-ids, start = tell(args.friend)
+ids, start = tell(tokenizer, args.friend)
 window = slice(start - 3, len(ids) - 1)  # three tokens before the name up to the last but one
-probabilities = lens(streams_of(ids)[:, window]).softmax(dim=-1)  # (P, T, V)
+probabilities = lens(model, streams_of(model, ids)[:, window]).softmax(dim=-1)  # (P, T, V)
 best = probabilities.argmax(dim=-1)  # (P, T)
 # --8<-- [end:story]
 
@@ -153,83 +157,106 @@ experiment.show("lens_on_a_story")
 # --8<-- [end:story_figure]
 
 
-# --8<-- [start:chances]
+# --8<-- [start:handover]
 @torch.no_grad()
-def chances(friend):
-    """The chance of the name's first token by place (P,), read from the full stop before it."""
-    ids, start = tell(friend)
-    return lens(streams_of(ids[:start])[:, -1]).softmax(dim=-1)[:, ids[start]]
+def after_handover(model, ids, branch, given):
+    """The chances of the token after `ids` (V,), if this branch writes `given` (D,) at the last of them."""
 
+    def hand_over(module, inputs, output):
+        return torch.cat([output[:, :-1], given[None, None]], dim=1)
 
-named = torch.stack([chances(friend) for friend in FRIENDS])  # (10, P)
-print(f"chance of the name, mean of {len(FRIENDS)} stories")
-for place, value in zip(places, named.mean(dim=0), strict=True):
-    print(f"{place:16} {value:6.1%}")
-# --8<-- [end:chances]
-
-
-# --8<-- [start:patch]
-@torch.no_grad()
-def outputs_of(friend):
-    """What each branch writes at the full stop of this friend's story: (branches, 1, 1, D)."""
-    ids, start = tell(friend)
-    return streams_of(ids[:start])[:, None, -1:].diff(dim=0)
-
-
-@torch.no_grad()
-def after_handover(friend, branch, given):
-    """The chances of the next token, if at the full stop this branch writes `given` in place of its own."""
-    ids, start = tell(friend)
-    hook = branches[branch].register_forward_hook(
-        lambda module, inputs, output: torch.cat([output[:, :-1], given], dim=1)
-    )
-    result = model(torch.tensor([ids[:start]])).logits[0, -1].softmax(dim=-1)
+    hook = branch.register_forward_hook(hand_over)
+    result = model(torch.tensor([ids])).logits[0, -1].softmax(dim=-1)
     hook.remove()
     return result
 
 
-def first_token(friend):
-    """The id with which the name begins."""
-    ids, start = tell(friend)
-    return ids[start]
+def examine(model, tokenizer, world):
+    """At the full stop before the name, by place or branch, as means over the friends.
+
+    Gives the chance of the name that the lens sees (`lens`), and the chances of the `own` and of the `other` name if
+    one branch writes what it wrote in the story of the next friend.
+    """
+    stories = [tell(tokenizer, friend) for friend in FRIENDS]
+    names = [ids[start] for ids, start in stories]  # the first token of each
+    stories = [ids[:start] for ids, start in stories]
+    streams = torch.stack([streams_of(model, ids)[:, -1] for ids in stories], dim=1)  # (P, S, D)
+    seen = lens(model, streams).softmax(dim=-1)  # (P, S, V)
+    outputs = streams.diff(dim=0)  # (branches, S, D): what each branch writes there
+    own, other = torch.zeros(2, len(outputs), len(stories))
+    for i, ids in enumerate(stories):
+        j = (i + 1) % len(stories)
+        for number, branch in enumerate(branches_of(model)):
+            chances = after_handover(model, ids, branch, outputs[number, j])
+            own[number, i], other[number, i] = chances[names[i]], chances[names[j]]
+    return {
+        "lens": seen[:, range(len(names)), names].mean(dim=1).tolist(),
+        "own": own.mean(dim=1).tolist(),
+        "other": other.mean(dim=1).tolist(),
+    }
 
 
-outputs = [outputs_of(friend) for friend in FRIENDS]
-own, other = torch.zeros(2, len(branches))
-for i, friend in enumerate(FRIENDS):
-    j = (i + 1) % len(FRIENDS)  # the next story gives the output
-    for branch in range(len(branches)):
-        chance = after_handover(friend, branch, outputs[j][branch])
-        own[branch] += chance[first_token(friend)] / len(FRIENDS)
-        other[branch] += chance[first_token(FRIENDS[j])] / len(FRIENDS)
-rise = named.mean(dim=0).diff()  # (branches,), by how much the lens sees the chance rise
-print("                    lens: the name   with another story's output: own name, other name")
-for i, place in enumerate(places[1:]):
-    print(f"{place:16} {rise[i]:+15.0%} {own[i]:31.0%} {other[i]:11.0%}")
+found = examine(model, tokenizer, world)
+named, own, other = (torch.tensor(found[key]) for key in ("lens", "own", "other"))  # (P,), (branches,) twice
+rise = named.diff()  # (branches,), by how much the lens sees the chance rise
 carrier, jump = other.argmax().item(), rise.argmax().item()
+# --8<-- [end:handover]
+
+# --8<-- [start:handover_table]
+print(f"chance of the name, mean of {len(FRIENDS)} stories       with another story's output")
+print(f"{'':16} seen by the lens   it rose by      own name   other name")
+print(f"{places[0]:16} {named[0]:16.0%}")
+for i, place in enumerate(places[1:]):
+    print(f"{place:16} {named[i + 1]:16.0%} {rise[i]:+12.0%} {own[i]:13.0%} {other[i]:12.0%}")
 print(f"the lens rises most after {places[jump + 1]}; {places[carrier + 1]} carries most of the name")
-# --8<-- [end:patch]
+# --8<-- [end:handover_table]
+
+# --8<-- [start:trainings]
+ten = experiment.recorded("residual_connections/exp3_logit_lens", lambda: over_trainings(examine))
+# --8<-- [end:trainings]
+
 
 # --8<-- [start:claims]
-experiment.claim("the loss falls with every branch", (losses.diff() < 0).all())
-experiment.claim("before any layer it is more than twice that of guessing", losses[0] > 2 * uniform)
-experiment.claim(
+def places_of(one):
+    """The branch that carries the name and the one after which the lens rises most, by number, for one training."""
+    rises = torch.tensor(one["lens"]).diff()
+    return torch.tensor(one["other"]).argmax().item(), rises.argmax().item()
+
+
+def seen_there(one):
+    """By how much the lens sees the chance rise after the branch that carries the name."""
+    return torch.tensor(one["lens"]).diff()[places_of(one)[0]].item()
+
+
+clear = [one for one in ten if max(one["other"]) > 0.5]  # one branch brings the other name
+shown_there = [one for one in clear if places_of(one)[0] == places_of(one)[1]]
+shown_later = [one for one in clear if places_of(one)[0] < places_of(one)[1]]
+hidden = [one for one in clear if seen_there(one) < 0.25]
+with torch.no_grad():
+    own_logits = model(torch.tensor([ids])).logits[0]  # (T, V)
+experiment.claim("after the last branch the lens is the model's own output",
+                 torch.allclose(lens(model, streams_of(model, ids))[-1], own_logits, atol=1e-3))  # fmt: skip
+experiment.claim_of_model("the loss falls with every branch", (losses.diff() < 0).all())
+experiment.claim_of_model("before any layer it is more than twice that of guessing", losses[0] > 2 * uniform)
+experiment.claim_of_model("through the first block it is above guessing, after that below",
+                          (losses[:3] > uniform + 0.5).all() and (losses[3:] < uniform - 0.5).all())  # fmt: skip
+experiment.claim_of_model(
     "because the lens reads the token itself there, in more than nine of ten places", same[0] > 0.9
 )
-experiment.claim("after the first feed-forward layer it does so in under half", same[2] < 0.5)
-experiment.claim(
-    "after the last branch the lens is the model's own output", abs(losses[-1] - translated[-1]) < 1e-3
-)
-experiment.claim("behind a map the embedding beats guessing", translated[0] < uniform - 1)
-experiment.claim("the map helps at every place but the last",
-                 all(t < loss - 0.1 for t, loss in zip(translated[:-1], losses[:-1], strict=True)))  # fmt: skip
-experiment.claim("at the end the name is expected with more than 80 %, on average", named[:, -1].mean() > 0.8)
-experiment.claim("before the second block it is hardly expected", named[:, 2].mean() < 0.25)
-experiment.claim("the lens sees more than a third of the chance appear at one attention layer",
-                 rise.max() > 0.33 and jump % 2 == 0)  # fmt: skip
-experiment.claim("handing over one attention layer's output makes the other story's name the likelier one",
-                 carrier % 2 == 0 and other[carrier] > own[carrier] + 0.1)  # fmt: skip
-experiment.claim("the name is written no later than the lens shows it", carrier <= jump)
-experiment.claim("the last feed-forward layer raises the chance that the lens shows, but does not choose the name",
-                 own[-1] > other[-1] + 0.1)  # fmt: skip
+experiment.claim_of_model("behind a map the embedding beats guessing", translated[0] < uniform - 0.3)
+experiment.claim_of_model("the map helps at every place but the last",
+                          (torch.tensor(translated)[:-1] < losses[:-1] - 0.1).all())  # fmt: skip
+experiment.claim_of_model("at the end the name is expected with more than 90 %, on average", named[-1] > 0.9)
+experiment.claim_of_model("before the second block it is hardly expected", named[2] < 0.05)
+experiment.claim_of_model("the lens sees nearly all of the chance appear at one attention layer",
+                          rise[jump] > 0.9 and jump % 2 == 0)  # fmt: skip
+experiment.claim_of_model("that layer carries the name: with its output from the other story the other name comes",
+                          carrier == jump and other[carrier] > 0.9)  # fmt: skip
+others_left = [i for i in range(len(own)) if i != carrier]
+experiment.claim_of_model("no other layer's output changes the name",
+                          (own[others_left] > 0.9).all() and (other[others_left] < 0.1).all())  # fmt: skip
+if args.friend in ("Emma", "Zoe"):  # the two stories of the page
+    experiment.claim_of_model("in the story the lower two rows repeat the token itself",
+                              (best[:2] == torch.tensor(ids[window])).all())  # fmt: skip
+    experiment.claim_of_model("and in the top row every token is likely", chance[-1].min() > 0.5)
 # --8<-- [end:claims]
