@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -12,13 +13,15 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from minimind import MiniMind, ModelConfig, experiment
-from minimind.tokenizer import train_tokenizer
+from minimind import experiment
+from minimind.settings import PretrainSettings
+from minimind.training import pretrain
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "snippets").glob("*/*.py"))
 SCRIPTS_OF = {path.stem: path for path in SCRIPTS}
 ATTENTION = ROOT / "snippets/attention/exp1_attention_basics.py"
+FLOOR = ROOT / "snippets/world/exp1_floor.py"
 PAGES = sorted((ROOT / "docs/quick-start").glob("*.md"))
 PAGE_OF = {
     path: page
@@ -32,12 +35,11 @@ TWISTS = {
 }
 
 
-def reads_a_run(script: Path) -> bool:
-    return 'load("runs/pretrain")' in script.read_text(encoding="utf-8")
+def reads_a_model(script: Path) -> bool:
+    return "experiment.load_model(" in script.read_text(encoding="utf-8")
 
 
-# The first experiment with attention asks one story, which a toy model can be taught in seconds.
-READERS = [path for path in SCRIPTS if reads_a_run(path) and path != ATTENTION]
+READERS = [path for path in SCRIPTS if reads_a_model(path)]
 # One seed each time, the others with the slow tests.
 over_seeds = pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
@@ -65,46 +67,40 @@ def run(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def trained_runs(tmp_path_factory):
-    """For three seeds, a folder with a trained runs/pretrain."""
-    return [train_a_model_that_looks_up(tmp_path_factory.mktemp("trained"), seed) for seed in range(3)]
-
-
-def train_a_model_that_looks_up(folder: Path, seed: int) -> Path:
-    """Write a model that knows the attention script's story, and the friend in it, into runs/pretrain."""
-    friends = "Emma Lucy Nora Zoe Mira Sara Hana Ivy Ruth June Omar Liam Peter Bruno Clara Dana Flora Greta"
-    stories = [
-        f"One cold morning, Noah the baker and his friend {friend} were at the market. "
-        f"Noah had a big basket. {friend}"
-        for friend in friends.split()
+def other_models(tmp_path_factory):
+    """Models that a reader may have: other numbers of layers and heads, hardly trained, and one of other words."""
+    home = tmp_path_factory.mktemp("other_models")
+    own = home / "own.jsonl"
+    words = [
+        "the",
+        "ship",
+        "sails",
+        "over",
+        "the",
+        "wide",
+        "sea",
+        "and",
+        "the",
+        "crew",
+        "sings",
+        "of",
+        "home",
     ]
-    tokenizer = train_tokenizer(stories, vocab_size=360)
-    ids = [[tokenizer.bos_token_id, *tokenizer.encode(story)] for story in stories]
-    rows = torch.tensor(
-        [row + [tokenizer.pad_token_id] * (max(map(len, ids)) - len(row)) for row in ids]
-    )  # (18, T)
-    labels = rows.masked_fill(rows == tokenizer.pad_token_id, -100)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        vocab_size=tokenizer.vocab_size,
-        rope_theta=1e4,
-    )
-    model = MiniMind(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(300):
-        loss = model(rows, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    torch.set_num_threads(threads)
-    model.save_pretrained(folder / "runs/pretrain")
-    tokenizer.save(folder / "runs/pretrain")
-    return folder
+    rows = [" ".join(words[(i * k) % len(words)] for k in range(1, 24)) for i in range(1, 200)]
+    own.write_text("".join(json.dumps({"text": f"{row} {i}."}) + "\n" for i, row in enumerate(rows)))
+    kinds = {
+        "one layer": {"num_hidden_layers": 1, "num_attention_heads": 2},
+        "many heads": {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8},
+        "other words": {"data_path": str(own), "vocab_size": 300, "seed": 5},
+    }
+    for name, changes in kinds.items():
+        sizes = {"hidden_size": 32, "steps": 12, "batch_size": 4, "max_seq_len": 64, "sample_tokens": 0}
+        pretrain(
+            PretrainSettings(
+                output=str(home / name), device="cpu", validation_documents=4, **{**sizes, **changes}
+            )
+        )
+    return {name: home / name for name in kinds}
 
 
 def figures_of(script: Path) -> list[str]:
@@ -121,43 +117,43 @@ def claims_of(output: str) -> int:
 
 @over_seeds
 @pytest.mark.parametrize(
-    "script", [path for path in SCRIPTS if not reads_a_run(path)], ids=lambda path: path.stem
+    "script", [path for path in SCRIPTS if not reads_a_model(path)], ids=lambda path: path.stem
 )
 def test_claims_hold_over_seeds(script, seed, run, tmp_path):
     assert claims_of(run(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
     assert saved(tmp_path) == figures_of(script)
 
 
-@over_seeds
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
-def test_claims_about_a_trained_model_hold_over_its_seeds(
-    script, seed, run, pretrained, monkeypatch, tmp_path
-):
-    monkeypatch.chdir(pretrained(seed))
-    assert claims_of(run(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
+def test_claims_hold_of_the_shipped_model(script, run, tmp_path):
+    said = run(script, "--save", str(tmp_path / "figures"))
+    assert "model: shipped/pretrain, which comes with the package" in said
+    assert claims_of(said) >= 1
+    assert "not in your model" not in said
     assert saved(tmp_path) == figures_of(script)
+
+
+@pytest.mark.parametrize("kind", ["one layer", "many heads", "other words"])
+@pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
+def test_a_readers_own_model_never_ends_a_script(script, kind, run, other_models):
+    said = run(script, "--model", str(other_models[kind]))
+    assert f"model: {other_models[kind]}, your own" in said
+    # A model that has hardly learned anything lacks something that the script finds in the shipped one.
+    if script != FLOOR:
+        assert "not in your model: " in said
 
 
 def test_the_quoted_numbers_are_those_of_seed_42(run):
     assert "seed 42 gives the quoted numbers" in run(SCRIPTS_OF["exp1_gradient_vanishing"])
 
 
-@over_seeds
-def test_claims_about_the_trained_model_hold_over_seeds(seed, run, trained_runs, monkeypatch, tmp_path):
-    monkeypatch.chdir(trained_runs[seed])
-    assert claims_of(run(ATTENTION, "--save", str(tmp_path / "figures"))) == 6
-    assert saved(tmp_path) == figures_of(ATTENTION)
-
-
 @pytest.mark.parametrize("script", TWISTS, ids=lambda script: script.stem)
-def test_claims_hold_under_the_twist_of_the_page(script, run, trained_runs, monkeypatch):
-    monkeypatch.chdir(trained_runs[0])
+def test_claims_hold_under_the_twist_of_the_page(script, run):
     assert claims_of(run(script, *TWISTS[script])) >= 6
     assert " ".join(TWISTS[script]) in page_text(script.relative_to(ROOT).as_posix())
 
 
-def test_the_map_is_the_one_that_the_model_uses(run, trained_runs, monkeypatch):
-    monkeypatch.chdir(trained_runs[0])
+def test_the_map_is_the_one_that_the_model_uses(run):
     names = run(ATTENTION, give="names")
     model, attention = names["model"], names["model"].model.layers[-1].self_attn
     seen = {}
@@ -172,15 +168,10 @@ def test_the_map_is_the_one_that_the_model_uses(run, trained_runs, monkeypatch):
     assert torch.allclose(output, seen["output"][0], atol=1e-5)
 
 
-# The world's experiment runs without a model too, and says less.
-@pytest.mark.parametrize(
-    "script",
-    [path for path in [ATTENTION, *READERS] if path.parent.name != "world"],
-    ids=lambda path: path.stem,
-)
-def test_without_a_trained_run_the_script_names_the_command(script, run):
-    with pytest.raises(SystemExit, match=r"^runs/pretrain.*minimind pretrain") as stop:
-        run(script)
+@pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
+def test_a_model_that_is_nowhere_is_said_in_one_line(script, run):
+    with pytest.raises(SystemExit, match=r"^error: nowhere: no such run") as stop:
+        run(script, "--model", "nowhere")
     assert "\n" not in str(stop.value)
 
 
