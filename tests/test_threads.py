@@ -1,6 +1,10 @@
 """The number of threads beside other programs: what is measured, what is decided, what is written down."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -27,6 +31,7 @@ class Machine:
         self.cores, self.busy, self.seconds, self.threads = cores, 0, 0.0, cores
         self.measured: list[float] = []
         self.lucky = 0
+        self.waiting, self.asked = 0.0, 0.0
         self.said: list[str] = []
 
     def speed(self, threads: int) -> float:
@@ -34,6 +39,7 @@ class Machine:
         return threads / (2 * 5 if shared and threads > 1 else 1)
 
     def measure(self, threads: int, seconds: float, most: int) -> float:
+        self.waited()  # up to here, with the threads of before
         self.threads = threads
         self.seconds += seconds
         self.measured.append(self.seconds)
@@ -49,14 +55,26 @@ class Machine:
             measure=self.measure,
             set_threads=lambda number: setattr(self, "threads", number),
             clock=lambda: self.seconds,
-            **given,
+            **{"waited": lambda: None, **given},
         )
+
+    def waited(self) -> float:
+        """As Linux says it: where there are more threads than cores, each waits for its share of the time."""
+        self.waiting += (self.seconds - self.asked) * self.crowd
+        self.asked = self.seconds
+        return self.waiting
+
+    @property
+    def crowd(self) -> float:
+        wanting = self.threads + self.busy
+        return self.threads * max(0, wanting - self.cores) / wanting
 
     def train(self, chosen: Threads, seconds: float, work: float = 0.2) -> float:
         """Make steps for a time; gives the share of the speed alone that they reached, measurements included."""
         began, steps, end = self.seconds, 0, self.seconds + seconds
         while self.seconds < end:
             took = work / self.speed(self.threads)
+            self.waited()
             self.seconds += took
             steps += 1
             chosen.step(steps, took)
@@ -88,6 +106,51 @@ def test_a_program_that_comes_costs_one_slow_step_and_is_followed_when_it_goes()
     assert machine.threads == 2
     assert machine.said[1:] == ["the processor has room again: 2 threads instead of 1"]
     assert [threads for _, threads in chosen.changes] == [1, 2]
+
+
+def test_threads_that_wait_for_a_core_are_too_many_even_if_no_measurement_finds_so():
+    machine = Machine(2)
+    machine.busy, machine.lucky = 1, 10**9  # each measurement finds that two threads are twice as fast
+    chosen = machine.new(waited=machine.waited)
+    chosen.choose(0)
+    assert machine.train(chosen, 120) > 0.4
+    assert machine.threads == 1
+    assert machine.said == ["another program is busy: 1 thread instead of 2"]
+    machine.busy = 0
+    machine.train(chosen, 20)
+    assert machine.threads == 2
+
+
+def test_of_many_threads_as_many_go_as_wait():
+    machine = Machine(8)
+    machine.busy, machine.lucky = 3, 10**9
+    chosen = machine.new(waited=machine.waited)
+    machine.train(chosen, 5)
+    assert machine.threads == 5
+
+
+def test_threads_that_have_their_cores_stay():
+    machine = Machine(2)
+    chosen = machine.new(waited=machine.waited)
+    machine.train(chosen, 60)
+    assert (machine.threads, machine.said) == (2, [])
+
+
+def test_linux_says_how_long_our_threads_waited():
+    before = threads_module.waited()
+    if before is None:
+        pytest.skip("this system does not say")
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            pass
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert threads_module.waited() - before > 0.2
 
 
 def test_a_run_that_starts_on_a_busy_machine_begins_with_fewer():
@@ -309,5 +372,7 @@ def test_the_measurement_is_as_long_as_it_says():
         seconds.append(length)
         return 1.0
 
-    Threads(64, measure=measured, set_threads=lambda _: None, clock=lambda: clock[0]).choose(0)
+    Threads(
+        64, measure=measured, set_threads=lambda _: None, clock=lambda: clock[0], waited=lambda: None
+    ).choose(0)
     assert sum(seconds) == pytest.approx(threads_module.MEASURED_SECONDS)

@@ -4,10 +4,11 @@ A step is some thousand small pieces of work, and at the end of each the threads
 another program holds one of two cores, one of two threads is often not running, and the other waits for it: beside a
 single busy process a step takes many times as long as alone. One thread alone would keep more than half of the speed.
 
-So a run looks at the times of its own steps. When they grow, it measures for a tenth of a second which number of
-threads gets most done now (`measure`), and takes it; while it has fewer threads than it began with, it asks again
-every few seconds. The measurement is of bounded length, whatever the model, and it decides: the times of the steps
-only say when to ask. It can be lucky on a busy machine, so a run asks without reason too, ever more rarely.
+Linux says how long threads that wanted to run had no core (`waited`): where ours wait, there are more threads than
+cores, and the run takes fewer. Where nothing says so, and to find out that there is room again, a run measures for a
+tenth of a second which number of threads gets most done now (`measure`), and takes it: when its steps grow slow, and
+every few seconds while it has fewer threads than it began with. The measurement is of bounded length, whatever the
+model. It can be lucky on a busy machine, so a run measures without reason too, ever more rarely.
 
 What it cannot do: a step that is under way when the other program comes is slow to its end, and a program that
 comes and goes every second is followed too late. Where the processor's matrix products depend on the number of
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -40,6 +42,10 @@ BETTER = 1.2
 """Times the speed of the present number of threads that another must reach. The gain must be worth the change."""
 KEPT_CHANGES = 50
 """Changes that are remembered; the oldest are dropped."""
+CROWDED = 0.3
+"""Seconds that our threads together waited for a core, in each second, that say there are too many of them."""
+CROWD_SECONDS = 0.5
+"""Length over which that is looked at."""
 GRAIN = 32768
 """Numbers that torch gives to one thread at least."""
 
@@ -62,6 +68,20 @@ def measure(threads: int, seconds: float, most: int) -> float:
     return pieces / (time.perf_counter() - began)
 
 
+def waited() -> float | None:
+    """Seconds so far that threads of this process wanted to run and had no core; None where the system does not say."""
+    total, said = 0, False
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        try:
+            total += int(
+                path.read_text().split()[1]
+            )  # nanoseconds: running, waiting; then the number of turns
+            said = True
+        except (OSError, ValueError, IndexError):
+            continue  # The thread has ended.
+    return total / 1e9 if said else None
+
+
 class Threads:
     """Chooses the number of threads while a run goes on; within its context torch has the chosen number.
 
@@ -74,6 +94,7 @@ class Threads:
         measure: as the function above; a test brings its own.
         set_threads: as torch's.
         clock: seconds.
+        waited: as the function above.
 
     Attributes:
         now: the present number.
@@ -90,6 +111,7 @@ class Threads:
         measure: Callable[[int, float, int], float] = measure,
         set_threads: Callable[[int], Any] = torch.set_num_threads,
         clock: Callable[[], float] = time.monotonic,
+        waited: Callable[[], float | None] = waited,
     ) -> None:
         self.most, self.now = most, now or most
         self.fixed = fixed or most == 1
@@ -98,7 +120,9 @@ class Threads:
         self._usual = float("inf")  # seconds of a step with all threads, when all is well
         self._pause = self._calm = SHORTEST_PAUSE  # to the next measurement, with a reason for it and without
         self._measured = self.clock()
-        self._waited, self._steps = 0.0, 0
+        self._stepped, self._steps = 0.0, 0
+        self.waited = waited
+        self._looked, self._waited = self.clock(), self.waited()
 
     def __enter__(self) -> Threads:
         self._before = torch.get_num_threads()
@@ -120,19 +144,41 @@ class Threads:
         best = self._fastest()
         if (
             best < self.now
-        ):  # Alone, threads that have just been started are slow by chance; so fewer are found twice.
+        ):  # Threads that have just been started are slow by chance; so fewer are found twice.
             best = min(self.now, max(best, self._fastest()))
-        self.set_threads(best)
+        elif best > self.now:
+            self._crowd()
+            self.measure(best, MEASURED_SECONDS / 2, self.most)
+            if self._crowd() > CROWDED:
+                best = self.now
+        self._take(best, step)
+
+    def _take(self, number: int, step: int) -> None:
+        """Go on with so many threads, and begin to look anew."""
+        self.set_threads(number)
         self._measured = self.clock()
-        self._waited, self._steps = 0.0, 0
-        if best != self.now:
-            fewer = best < self.now
-            why = "another program is busy" if fewer else "the processor has room again"
-            self.say(f"{why}: {counted(best, 'thread')} instead of {self.now}")
-            self.changes.append([step, best])
-            del self.changes[:-KEPT_CHANGES]
-            self.now = best
-            self._pause = self._calm = SHORTEST_PAUSE
+        self._stepped, self._steps = 0.0, 0
+        self._crowd()
+        if number == self.now:
+            return
+        fewer = number < self.now
+        why = "another program is busy" if fewer else "the processor has room again"
+        self.say(f"{why}: {counted(number, 'thread')} instead of {self.now}")
+        self.changes.append([step, number])
+        del self.changes[:-KEPT_CHANGES]
+        # A rise that soon had to be taken back was a mistake: the next one is tried later.
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if fewer else self._pause
+        self._calm = SHORTEST_PAUSE
+        self.now = number
+
+    def _crowd(self) -> float:
+        """Seconds that our threads together waited for a core, per second since the last call; 0 where unknown."""
+        now, before = self.clock(), self._looked
+        total, total_before = self.waited(), self._waited
+        self._looked, self._waited = now, total
+        if total is None or total_before is None or now <= before:
+            return 0.0
+        return max(0.0, total - total_before) / (now - before)
 
     def _fastest(self) -> int:
         """The number of threads that gets clearly more done than the present one, or the present one."""
@@ -152,11 +198,18 @@ class Threads:
         """
         if self.fixed:
             return
-        self._waited += seconds
-        self._steps += 1
-        if self._waited < WINDOW:
+        if (
+            self.now > 1
+            and self.clock() - self._looked >= CROWD_SECONDS
+            and (crowd := self._crowd()) > CROWDED
+        ):
+            self._take(max(1, min(self.now - 1, int(self.now - crowd))), step)
             return
-        mean, self._waited, self._steps = self._waited / self._steps, 0.0, 0
+        self._stepped += seconds
+        self._steps += 1
+        if self._stepped < WINDOW:
+            return
+        mean, self._stepped, self._steps = self._stepped / self._steps, 0.0, 0
         passed = self.clock() - self._measured
         if self.now < self.most or self._is_slow(mean):
             if passed >= self._pause:
