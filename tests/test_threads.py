@@ -121,6 +121,15 @@ def test_threads_that_wait_for_a_core_are_too_many_even_if_no_measurement_finds_
     assert machine.threads == 2
 
 
+def test_slow_measurements_take_no_thread_where_none_waited():
+    machine = Machine(2)
+    chosen = machine.new(waited=machine.waited)
+    chosen.measure = lambda threads, seconds, most: machine.measure(threads, seconds, most) / threads**2
+    chosen.choose(0)
+    assert machine.train(chosen, 100) > 0.99
+    assert (machine.threads, machine.said) == (2, [])
+
+
 def test_of_many_threads_as_many_go_as_wait():
     machine = Machine(8)
     machine.busy, machine.lucky = 3, 10**9
