@@ -40,10 +40,6 @@ def reads_a_model(script: Path) -> bool:
 
 
 READERS = [path for path in SCRIPTS if reads_a_model(path)]
-# One seed each time, the others with the slow tests.
-over_seeds = pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
-)
 by_name = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -89,9 +85,15 @@ def other_models(tmp_path_factory):
     rows = [" ".join(words[(i * k) % len(words)] for k in range(1, 24)) for i in range(1, 200)]
     own.write_text("".join(json.dumps({"text": f"{row} {i}."}) + "\n" for i, row in enumerate(rows)))
     kinds = {
+        "one layer, other words": {
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "data_path": str(own),
+            "vocab_size": 300,
+            "seed": 5,
+        },
         "one layer": {"num_hidden_layers": 1, "num_attention_heads": 2},
         "many heads": {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8},
-        "other words": {"data_path": str(own), "vocab_size": 300, "seed": 5},
     }
     for name, changes in kinds.items():
         sizes = {"hidden_size": 32, "steps": 12, "batch_size": 4, "max_seq_len": 64, "sample_tokens": 0}
@@ -115,7 +117,9 @@ def claims_of(output: str) -> int:
     return output.count("claim holds: ")
 
 
-@over_seeds
+# The site's build runs each script with its default seed, and every claim of the pages.
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
     "script", [path for path in SCRIPTS if not reads_a_model(path)], ids=lambda path: path.stem
 )
@@ -124,6 +128,7 @@ def test_claims_hold_over_seeds(script, seed, run, tmp_path):
     assert saved(tmp_path) == figures_of(script)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
 def test_claims_hold_of_the_shipped_model(script, run, tmp_path):
     said = run(script, "--save", str(tmp_path / "figures"))
@@ -133,7 +138,13 @@ def test_claims_hold_of_the_shipped_model(script, run, tmp_path):
     assert saved(tmp_path) == figures_of(script)
 
 
-@pytest.mark.parametrize("kind", ["one layer", "many heads", "other words"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one layer, other words",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one layer", "many heads")),
+    ],
+)
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
 def test_a_readers_own_model_never_ends_a_script(script, kind, run, other_models):
     said = run(script, "--model", str(other_models[kind]))

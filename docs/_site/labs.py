@@ -50,7 +50,7 @@ def prepare(config: Any) -> None:
         for folder in (CACHE / "labs").glob("*"):
             if folder.stat().st_mtime < old:
                 shutil.rmtree(folder)
-        key += models.model_digest()[:12] if models.RUN.is_dir() else ""
+        key += models.model_digest()[:12]
         options = config.plugins["mkdocs-jupyter"].config
         options["cache_dir"] = str(CACHE / "labs" / key)
         # The plugin forgets what the last build did not ask for: results of cells must not make way for none.

@@ -1,7 +1,8 @@
 """The site's live model: trained by the build in a process of its own, and kept until what it rests on changes.
 
 Labs see it as `runs/pretrain` in their folder, and so does a page with `live: true` in its front matter. All other
-pages look into a model that comes with the package.
+pages look into a model that comes with the package. A build that trains none (`train: false`) and finds none shows
+that one in its place, so that the tests need not wait for a training.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from mkdocs.exceptions import PluginError
 
 from . import digest
 from .machine import unlimited
-from .state import CACHE, ROOT, WORK, log
+from .state import CACHE, PACKAGE, ROOT, WORK, log
 
 MODULE = "minimind.training.pretrain"
 SETTINGS: list[str] = []  # flags beyond the defaults: none, so the pages show what the reader's own run gives
 RUN = CACHE / "model" / "pretrain"
+STAND_IN = PACKAGE / "shipped" / "pretrain"
 MARK = CACHE / "pretrain.key"
 
 
@@ -96,7 +98,12 @@ def _train(key: str) -> None:
 @cache
 def model_digest() -> str:
     """A digest of what a page can read from the model's folder: its weights, vocabulary and curves."""
-    return digest.digest_files(sorted(path for path in RUN.rglob("*") if path.is_file()))
+    return digest.digest_files(sorted(path for path in live_model().rglob("*") if path.is_file()))
+
+
+def live_model() -> Path:
+    """The folder of the model that live pages see."""
+    return RUN if RUN.is_dir() else STAND_IN
 
 
 @contextlib.contextmanager
@@ -121,8 +128,8 @@ def work_folder() -> Path:
     folder = WORK / ("live" if Folder.live else "plain")
     folder.mkdir(exist_ok=True)
     model = folder / "runs" / "pretrain"
-    if Folder.live and RUN.is_dir() and not model.is_dir():
-        shutil.copytree(RUN, model)
+    if Folder.live and not model.is_dir():
+        shutil.copytree(live_model(), model)
     return folder
 
 
