@@ -41,8 +41,16 @@ def place(markdown: str, page: object) -> str:
     if TIME not in markdown:
         return markdown
     minutes = minutes_of(Path(page.file.abs_src_path))  # type: ignore[attr-defined]
-    parts = [f"{name} {round(value)} minutes" for name, value in vars(minutes).items() if round(value)]
-    return markdown.replace(TIME, f'<p class="mm-time">{escape(" · ".join(parts).capitalize())}</p>')
+    return markdown.replace(TIME, f'<p class="mm-time">{escape(told(minutes))}</p>')
+
+
+def told(minutes: Minutes) -> str:
+    """Minutes in words: "Core 12 minutes · extra 1 minute"; what rounds to nothing is left out."""
+    rounded = {name: round(value) for name, value in vars(minutes).items()}
+    parts = [
+        f"{name} {number} minute{'s' if number > 1 else ''}" for name, number in rounded.items() if number
+    ]
+    return " · ".join(parts).capitalize()
 
 
 def _box(name: str) -> str:

@@ -268,6 +268,14 @@ if not args.zero:  # what the page says of knock-outs by the average
             f"without {words} every kind of answer gets worse by more than a nat",
             min(added[choice].values()) > 1,
         )
+    experiment.claim_of_model(
+        "of the single FFNs every kind of answer misses FFN 0 most",
+        all(
+            added["FFN 0"][kind] > added[f"FFN {n}"][kind]
+            for kind in ANSWERS
+            for n in range(1, len(parts) // 2)
+        ),
+    )
     missed = added["all attention"]
     experiment.claim_of_model("spelling misses attention most", max(missed, key=missed.get) == "spelling")
     # A blind guess holds all tokens equally likely.

@@ -198,7 +198,7 @@ if args.depth == 24:
                      gradient["alone"][-1] > 1e20 * gradient["alone"][0])  # fmt: skip
     experiment.claim("added without a norm, large weights explode the gradient", gradient["added"][-1] > 1e9)
     experiment.claim("with the norm in the branch it stays below 100", max(gradient["added, norm"]) < 100)
-    experiment.claim("from the default weights on, a norm holds the size without the addition too",
+    experiment.claim("from the default weights on, a norm keeps it alive without the addition too",
                      all(0.005 < value < 100 for value in gradient["alone, norm"][1:]))  # fmt: skip
     experiment.claim(
         "with pre-norm the gradient grows about as the stream does",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from _site import paths, roadmap
-from _site.lessons import minutes_of
+from _site.lessons import Minutes, minutes_of, told
 
 from minimind import cli, command
 from minimind.exercises.catalog import NAMES
@@ -39,6 +39,11 @@ def test_the_modules_add_up_to_the_roadmaps_six_hours():
     assert sum(core_minutes(page) for module in MODULES for page in module["pages"]) == pytest.approx(
         360, rel=0.05
     )
+
+
+def test_one_minute_is_told_as_one():
+    assert told(Minutes(core=11.6, extra=1.2)) == "Core 12 minutes · extra 1 minute"
+    assert told(Minutes(core=0.3, extra=2.0)) == "Extra 2 minutes"
 
 
 def test_every_page_of_a_module_is_a_step_of_the_path():
