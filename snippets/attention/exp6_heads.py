@@ -301,5 +301,7 @@ experiment.claim_of_model(
     "silent at the full stop alone, it makes those that look at the name look elsewhere",
     max((misled[one] for one in lookers), default=1) < 0.1,
 )
-experiment.claim_of_model("and then hardly anything of the name's chance is left", story["without_news"] < 0.05)
+experiment.claim_of_model(
+    "and then hardly anything of the name's chance is left", story["without_news"] < 0.05
+)
 # --8<-- [end:claims]

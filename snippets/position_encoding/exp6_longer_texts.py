@@ -296,9 +296,7 @@ experiment.claim(
     all(abs(one / other - 1) < 0.05 for one, other in zip(spread[flat][1], spread["RoPE"][1], strict=True)),
 )
 # By which share of itself perplexity rises, a number for each seed.
-rise = {
-    name: [far / near - 1 for near, far in zip(*spread[name], strict=True)] for name in ("RoPE", flat)
-}
+rise = {name: [far / near - 1 for near, far in zip(*spread[name], strict=True)] for name in ("RoPE", flat)}
 experiment.claim(
     "slower pairs alone take away more than half of RoPE's rise, every seed",
     all(one < 0.5 * other for one, other in zip(rise[flat], rise["RoPE"], strict=True)),
