@@ -119,7 +119,8 @@ def without(model, *heads, at=slice(None)):
 
 
 STORY = "One cold morning, {} the baker and his friend {} were at the market. {} had a big basket."
-FRIENDS = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
+# None begins with the first token of "Noah", so that a chance of their first token is a chance of theirs.
+FRIENDS = ["Emma", "Lucy", "Vera", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
 
 
 def stories(tokenizer, swapped=False):
@@ -162,6 +163,7 @@ def look_and_use(model, tokenizer):
         without_lookers = chance(model, tokenizer)
     with without(model, worker, at=slice(-1, None)):  # it hands over nothing at the full stop
         misled = weight_on_name(model, tokenizer)
+        without_news = chance(model, tokenizer)
     return {
         "on_name": on_name,
         "left": left,
@@ -171,6 +173,7 @@ def look_and_use(model, tokenizer):
         "lookers": lookers,  # all that give the name more than half of their weight
         "without_lookers": without_lookers,
         "misled": misled,  # weight on the name while the worker is silent at the full stop
+        "without_news": without_news,  # chance of the name meanwhile
     }
 
 
@@ -225,6 +228,7 @@ for layer, head in lookers:
         f"  layer {layer}, head {head}: {on_name[layer, head]:.0%}; "
         f"if that head is silent at the full stop {misled[layer, head]:.0%}"
     )
+print(f"chance of the name, if that head is silent at the full stop: {story['without_news']:.3%}")
 # --8<-- [end:why]
 
 
@@ -296,5 +300,8 @@ experiment.claim_of_model(
 experiment.claim_of_model(
     "silent at the full stop alone, it makes those that look at the name look elsewhere",
     max((misled[one] for one in lookers), default=1) < 0.1,
+)
+experiment.claim_of_model(
+    "and then hardly anything of the name's chance is left", story["without_news"] < 0.05
 )
 # --8<-- [end:claims]

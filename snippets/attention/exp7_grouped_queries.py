@@ -270,6 +270,10 @@ experiment.claim(
     all(min(arms[2]) > max(arms[0]) for arms in (learned["text"], longer["text"])),
 )
 experiment.claim(
+    "after the short training GQA is behind MHA in the mean, but its seeds overlap",
+    behind[0] > 0.1 and min(text_group) < max(text_each),
+)
+experiment.claim(
     "after the longer training every seed of GQA lies between MHA and MQA",
     max(longer["text"][0]) < min(longer["text"][1]) <= max(longer["text"][1]) < min(longer["text"][2]),
 )

@@ -261,7 +261,7 @@ experiment.claim(
     "YaRN keeps its level", all(abs(far / near - 1) < 0.1 for near, far in zip(*spread["YaRN"], strict=True))
 )
 experiment.claim(
-    "most of what YaRN gains on RoPE far beyond comes from its larger scores",
+    "far beyond, larger scores on top of slower pairs bring most of what YaRN gains on RoPE",
     means["YaRN, scores as they were"][1] - means["YaRN"][1] > 0.5 * (means["RoPE"][1] - means["YaRN"][1]),
 )
 average = {name: torch.tensor(seeds).mean(0) for name, seeds in data["curves"].items()}  # (16,) nats
@@ -294,6 +294,16 @@ experiment.claim(
 experiment.claim(
     "slower pairs alone: far beyond, within a twentieth of RoPE in every seed",
     all(abs(one / other - 1) < 0.05 for one, other in zip(spread[flat][1], spread["RoPE"][1], strict=True)),
+)
+# By which share of itself perplexity rises, a number for each seed.
+rise = {name: [far / near - 1 for near, far in zip(*spread[name], strict=True)] for name in ("RoPE", flat)}
+experiment.claim(
+    "slower pairs alone take away more than half of RoPE's rise, every seed",
+    all(one < 0.5 * other for one, other in zip(rise[flat], rise["RoPE"], strict=True)),
+)
+experiment.claim(
+    "larger scores on top of slower pairs cost nothing within the trained length, every seed",
+    with_every_seed(flat, "YaRN", 0),
 )
 slowed = with_yarn(live).model.frequencies / live.model.frequencies  # (16,)
 ends = slowed[[0, -1]]

@@ -128,6 +128,10 @@ experiment.claim_of_model("taken out, every quarter costs something: all are use
 experiment.claim_of_model(
     "the fastest quarter costs more standing still than taken out", still[0] > out[0] + 0.1
 )
+experiment.claim_of_model(
+    "the second quarter costs less standing still than taken out",
+    len(still) > 1 and still[1] < out[1] - 0.1,
+)
 experiment.claim_of_model("no pair turning costs more than any quarter", found["nothing turns"] > max(still))
 experiment.claim(
     "in every one of the ten the slowest quarter may stand still, and is missed when it is out",
