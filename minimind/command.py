@@ -121,6 +121,8 @@ def stored_settings(parsed: Settings) -> Settings | None:
             "max_seconds": None,
             "tensorboard": False,
         }
+        if any((Path(parsed.output) / "checkpoints").glob("step-*")):  # type: ignore[attr-defined]
+            before["threads"] = None  # The checkpoint knows better: the number may have been pinned anew.
     except (OSError, ValueError, KeyError, TypeError):
         return None  # There is no run, or a damaged one: the stage itself says so.
     hints = get_type_hints(type(parsed))

@@ -67,6 +67,7 @@ def _examine_torch(problems: list[str]) -> dict[str, Any]:
     import torch
 
     from .device import choose_device, describe_device, supports_bfloat16
+    from .training.numerics import present_threads
 
     device = choose_device()
     fast = supports_bfloat16(device)
@@ -76,15 +77,25 @@ def _examine_torch(problems: list[str]) -> dict[str, Any]:
             f"{threads} threads on {cores} cores slow each other down; set OMP_NUM_THREADS={cores}"
         )
     print("measuring two seconds of training …", file=sys.stderr, flush=True)
-    step_seconds, numerics = measure_training(device, MEASURED_SECONDS)
-    return {
+    facts = {
         "device": device.type,
         "device_reason": describe_device(device),
         "threads": threads,
         "bfloat16": fast,
+    }
+    try:
+        step_seconds, numerics = measure_training(device, MEASURED_SECONDS)
+    except (RuntimeError, NotImplementedError) as error:  # a GPU that this torch cannot use, and the like
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        problems.append(
+            f"training on {device.type} fails: {reason}; `minimind pretrain --device cpu` may work"
+        )
+        return facts
+    return {
+        **facts,
         "default_run": {
             **numerics,
-            "busy": bool(numerics["changed_threads"]),
+            "busy": present_threads(numerics) < numerics["threads"],
             "seconds": round(default_run_seconds(step_seconds), 1),
         },
     }
@@ -148,10 +159,12 @@ def report(facts: dict[str, Any]) -> str:
         + ("" if facts["writable"] else ", not writable"),
     ]
     if "device" in facts:
-        run = facts["default_run"]
         lines += [
             f"device     {facts['device_reason']}",
             f"bf16       {'yes' if facts['bfloat16'] else 'no instructions for it here'}",
+        ]
+    if run := facts.get("default_run"):
+        lines += [
             f"minimind pretrain would use {run['precision']}, attention {run['attention_path']}, "
             f"{counted(run['changed_threads'][-1][1] if run['busy'] else run['threads'], 'thread')}, "
             f"and take about {minutes(run['seconds'])}"

@@ -27,7 +27,8 @@ from .errors import UserError
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
 CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
 PACKAGE = Path(__file__).parent
-# They draw, print and read flags; no measured number depends on them.
+# They draw, print and read flags, or choose a number of threads that a recorded training has pinned; no measured number
+# depends on them.
 PRESENTATION = {
     PACKAGE / f"{name}.py"
     for name in (
@@ -40,6 +41,7 @@ PRESENTATION = {
         "record",
         "training/log",
         "training/report",
+        "training/threads",
     )
 }
 # Sections of a script that only look at what was measured.
@@ -170,8 +172,9 @@ def _confirm(script: Path, measure: Callable[[], Any]) -> None:
         _keep(script, again, time.perf_counter() - started)
         return
     stored = read(path)
-    if len(again) > 0 and json.loads(json.dumps(again)) == stored["result"][: len(again)]:
-        _save(path, {**stored, "digest": digest_of(script)})
+    if not again or json.loads(json.dumps(again)) != stored["result"][: len(again)]:
+        raise SystemExit(f"{_shown(path)}: what was measured again differs")
+    _save(path, {**stored, "digest": digest_of(script)})
 
 
 def _write(script: Path, measure: Callable[[], Any]) -> None:

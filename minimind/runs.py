@@ -28,15 +28,17 @@ def find_run(name: str | Path) -> Path:
     Raises:
         UserError: if nothing of that name is there.
     """
-    words = str(name)
-    for folder in (Path(words), Path("runs") / OTHER_NAMES.get(words, words)):
-        if (folder / "config.json").is_file() or (folder / "run.json").is_file():
+    words = Path(name).as_posix()
+    own = Path("runs") / OTHER_NAMES.get(words, words)
+    for folder in (Path(words), own):
+        if (folder / "config.json").is_file():  # A run that still trains, or was killed, has none yet.
             return folder
     shipped = SHIPPED / words.removeprefix("shipped/")
     if words.removeprefix("shipped/") in shipped_names():
         return shipped
-    if Path(words).is_dir():
-        return Path(words)  # Whoever opens it says what it lacks.
+    for folder in (Path(words), own):
+        if folder.is_dir():
+            return folder  # Whoever opens it says what it lacks.
     near = ", ".join(f"shipped/{one}" for one in shipped_names())
     raise UserError(
         f"{words}: no such run, neither as a folder nor under runs/; train one with `minimind pretrain`"
@@ -57,7 +59,11 @@ def is_shipped(folder: str | Path) -> bool:
 def describe_run(folder: str | Path) -> str:
     """A run in a few words: its path, or that it comes with the package."""
     if is_shipped(folder):
-        return f"shipped/{Path(folder).name}, which comes with the package"
+        name = Path(folder).name
+        own = Path("runs") / name
+        unfinished = own.is_dir() and not (own / "config.json").is_file()
+        note = f" ({own} holds no model yet)" if unfinished else ""
+        return f"shipped/{name}, which comes with the package{note}"
     return f"{Path(folder)}, your own"
 
 

@@ -155,7 +155,7 @@ class GenerateSettings:
     """Let a trained model write, token by token."""
 
     run: Positional[str] = "pretrain"
-    """Folder of a run, or its name under runs/."""
+    """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
     prompt: str = ""
     """Text to go on from. Without it the model starts a document of its own."""
     max_new_tokens: int = 200
@@ -181,7 +181,7 @@ class EvaluateSettings:
     """Measure a trained model on documents that it has not seen."""
 
     run: Positional[str] = "pretrain"
-    """Folder of a run, or its name under runs/."""
+    """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
     data_path: str | None = None
     """JSONL file or pattern. Default: what the run held out."""
     documents: int = 1000

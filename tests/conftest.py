@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -36,24 +34,6 @@ def one_thread() -> Iterator[None]:
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def made_once() -> Callable[[Path, Callable[[Path], None]], Path]:
-    """A function that lets one process fill a folder, and all others wait for it."""
-
-    def made(folder: Path, fill: Callable[[Path], None]) -> Path:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                aside = folder.with_name(f"{folder.name}.part")
-                shutil.rmtree(aside, ignore_errors=True)  # what a killed run left behind
-                aside.mkdir()
-                fill(aside)
-                aside.rename(folder)
-        return folder
-
-    return made
 
 
 @pytest.hookimpl(tryfirst=True)

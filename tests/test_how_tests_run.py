@@ -1,4 +1,4 @@
-"""What is slow is left out and counted, whether in one process or in several; a folder is made once for all of them."""
+"""What is slow is left out and counted, whether in one process or in several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "[pytest]\nmarkers = slow: takes long\naddopts = -p no:cacheprovider\n"
 TESTS = """import os
-import pathlib
 import pytest
 
 @pytest.mark.slow
@@ -21,12 +20,7 @@ def test_slow():
     pass
 
 @pytest.mark.parametrize("number", range(6))
-def test_quick(number, made_once):
-    def fill(folder):
-        with open("made", "a") as file:
-            file.write("x")
-
-    made_once(pathlib.Path("folder").absolute(), fill)
+def test_quick(number):
     assert os.environ["OMP_NUM_THREADS"] == "1"
 """
 
@@ -55,7 +49,6 @@ def test_slow_tests_are_left_out_and_counted(place: Path, how: list[str]) -> Non
     said = run(place, *how)
     assert "2 slow tests were left out; to run them: pytest -m slow" in said, said
     assert "12 passed" in said
-    assert (place / "made").read_text() == "x", "the folder was made once"
 
 
 def test_slow_tests_run_when_asked_for(place: Path) -> None:

@@ -160,3 +160,15 @@ def test_what_has_no_parts_is_measured_whole(script, capfd):
     script.write_text(SCRIPT.replace("factor = 2", "factor = 3"), encoding="utf-8")
     assert cli.main(["record", "--confirm"]) == 0
     assert json.loads(script.with_suffix(".json").read_text(encoding="utf-8"))["result"]["double"] == 63
+
+
+def test_a_part_that_differs_is_measured_anew_although_the_code_is_the_same(script, capfd):
+    script.write_text(PARTS, encoding="utf-8")
+    assert cli.main(["record"]) == 0
+    kept = script.with_suffix(".json")
+    stored = json.loads(kept.read_text(encoding="utf-8"))
+    stored["result"][0]["double"] = 41
+    kept.write_text(json.dumps(stored), encoding="utf-8")
+    assert cli.main(["record", "--confirm", "toy/exp1_double"]) == 0
+    assert "is not confirmed; measuring it anew" in capfd.readouterr().out
+    assert json.loads(kept.read_text(encoding="utf-8"))["result"][0]["double"] == 42

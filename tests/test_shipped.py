@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,7 +56,9 @@ def test_it_is_small_and_names_no_path(name):
     folder = runs.SHIPPED / name
     assert (folder / "model.safetensors").stat().st_size <= LARGEST
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 1.5 * LARGEST
-    assert json.loads((folder / "run.json").read_text())["settings"]["output"] == PretrainSettings().output
+    settings = json.loads((folder / "run.json").read_text())["settings"]
+    assert settings["output"] == PretrainSettings().output
+    assert (settings["data_path"], settings["tokenizer"]) == (None, None)
 
 
 @by_name
@@ -79,13 +82,26 @@ def test_a_name_is_the_readers_own_run_before_the_shipped_one(tmp_path, monkeypa
     load("pretrain")
     assert capsys.readouterr().err == "model: shipped/pretrain, which comes with the package\n"
     shutil.copytree(runs.SHIPPED / "pretrain", "runs/pretrain")
-    assert str(runs.find_run("pretrain")) == "runs/pretrain"
+    assert runs.find_run("pretrain") == Path("runs/pretrain")
     assert not runs.is_shipped("runs/pretrain")
     load("pretrain")
-    assert capsys.readouterr().err == "model: runs/pretrain, your own\n"
+    assert capsys.readouterr().err == f"model: {Path('runs/pretrain')}, your own\n"
     assert runs.is_shipped(runs.find_run("shipped/pretrain"))
     load("runs/pretrain")
     assert capsys.readouterr().err == ""  # It was named itself.
+
+
+def test_a_run_that_still_trains_has_no_model_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/pretrain").mkdir(parents=True)
+    shutil.copy(runs.SHIPPED / "pretrain/run.json", "runs/pretrain")
+    load("pretrain")
+    assert f"comes with the package ({Path('runs/pretrain')} holds no model yet)" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"config\.json"):
+        load("runs/pretrain")
+    Path("runs/other").mkdir()
+    with pytest.raises(UserError, match=r"other.*config\.json"):
+        load("other")
 
 
 def test_a_name_that_is_nowhere(tmp_path, monkeypatch):

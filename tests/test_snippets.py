@@ -86,6 +86,7 @@ def other_models(tmp_path_factory):
     own.write_text("".join(json.dumps({"text": f"{row} {i}."}) + "\n" for i, row in enumerate(rows)))
     kinds = {
         "one layer, other words": {
+            "hidden_size": 16,
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
             "data_path": str(own),

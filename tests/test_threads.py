@@ -55,14 +55,14 @@ class Machine:
             measure=self.measure,
             set_threads=lambda number: setattr(self, "threads", number),
             clock=lambda: self.seconds,
-            **{"waited": lambda: None, **given},
+            **{"waited": dict, **given},
         )
 
-    def waited(self) -> float:
+    def waited(self) -> dict[str, float]:
         """As Linux says it: where there are more threads than cores, each waits for its share of the time."""
         self.waiting += (self.seconds - self.asked) * self.crowd
         self.asked = self.seconds
-        return self.waiting
+        return {"all of them": self.waiting}
 
     @property
     def crowd(self) -> float:
@@ -146,20 +146,35 @@ def test_threads_that_have_their_cores_stay():
 
 
 def test_linux_says_how_long_our_threads_waited():
-    before = threads_module.waited()
-    if before is None:
+    if not threads_module.waited():
         pytest.skip("this system does not say")
+    chosen = Threads(2)
     command = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 1))]
     try:
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             pass
+        assert chosen._crowd() > 0.2
     finally:
         for other in others:
             other.kill()
             other.wait()
-    assert threads_module.waited() - before > 0.2
+
+
+def test_a_thread_that_ended_takes_nothing_from_what_the_others_waited():
+    machine = Machine(4)
+    counts = iter([{"1": 5.0, "2": 9.0}, {"1": 6.0}])
+    chosen = machine.new(waited=lambda: next(counts))
+    machine.seconds += 1.0
+    assert chosen._crowd() == 1.0
+
+
+def test_many_threads_that_wait_a_little_each_stay():
+    machine = Machine(64)
+    chosen = machine.new(waited=lambda: {"all of them": 1 + 0.6 * machine.seconds})
+    machine.train(chosen, 60)
+    assert (machine.threads, machine.said) == (64, [])
 
 
 def test_a_run_that_starts_on_a_busy_machine_begins_with_fewer():
@@ -187,7 +202,7 @@ def test_with_many_cores_only_as_many_are_left_as_others_use():
     chosen = machine.new()
     chosen.choose(0)
     machine.train(chosen, 10)
-    for busy, expected in ((1, 7), (3, 4), (6, 2), (0, 8)):
+    for busy, expected in ((1, 7), (0, 8), (3, 4), (6, 2), (0, 8)):
         machine.busy = busy
         machine.train(chosen, 15)
         assert (busy, machine.threads) == (busy, expected)
@@ -317,7 +332,7 @@ def busy_from_step_5(monkeypatch):
         def step(self, step, seconds):
             if step == 5 and not self.fixed:
                 self.measure = lambda threads, seconds, most: 1.0 / threads
-                self.waited = lambda: None
+                self.waited = dict
                 Threads.choose(self, step)
 
     monkeypatch.setattr(loop_module, "Threads", Found)
@@ -382,7 +397,5 @@ def test_the_measurement_is_as_long_as_it_says():
         seconds.append(length)
         return 1.0
 
-    Threads(
-        64, measure=measured, set_threads=lambda _: None, clock=lambda: clock[0], waited=lambda: None
-    ).choose(0)
+    Threads(64, measure=measured, set_threads=lambda _: None, clock=lambda: clock[0], waited=dict).choose(0)
     assert sum(seconds) == pytest.approx(threads_module.MEASURED_SECONDS)

@@ -20,7 +20,7 @@ bf16."""
 
 def choose_numerics(settings: TrainingSettings, device: torch.device) -> dict[str, Any]:
     """Decide, by what the device can do and never by timing, how the numbers are computed. A resumed run
-    keeps it."""
+    keeps it. The number of threads is the one to begin with."""
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if supports_bfloat16(device) else "fp32"

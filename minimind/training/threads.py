@@ -44,6 +44,8 @@ KEPT_CHANGES = 50
 """Changes that are remembered; the oldest are dropped."""
 CROWDED = 0.3
 """Seconds that our threads together waited for a core, in each second, that say there are too many of them."""
+EACH_MAY_WAIT = 0.03
+"""The same for each of many threads: somewhat late are some of them always."""
 CROWD_SECONDS = 0.5
 """Length over which that is looked at."""
 GRAIN = 32768
@@ -68,18 +70,19 @@ def measure(threads: int, seconds: float, most: int) -> float:
     return pieces / (time.perf_counter() - began)
 
 
-def waited() -> float | None:
-    """Seconds so far that threads of this process wanted to run and had no core; None where the system does not say."""
-    total, said = 0, False
+def waited() -> dict[str, float]:
+    """Seconds so far that each thread of this process wanted to run and had no core; empty where no system says so."""
+    seconds = {}
     for path in Path("/proc/self/task").glob("*/schedstat"):
         try:
-            total += int(
-                path.read_text().split()[1]
-            )  # nanoseconds: running, waiting; then the number of turns
-            said = True
-        except (OSError, ValueError, IndexError):
+            ran, waits = path.read_text().split()[
+                :2
+            ]  # in nanoseconds; both are 0 where the kernel does not count
+        except (OSError, ValueError):
             continue  # The thread has ended.
-    return total / 1e9 if said else None
+        if ran != "0":
+            seconds[path.parent.name] = int(waits) / 1e9
+    return seconds
 
 
 class Threads:
@@ -111,7 +114,7 @@ class Threads:
         measure: Callable[[int, float, int], float] = measure,
         set_threads: Callable[[int], Any] = torch.set_num_threads,
         clock: Callable[[], float] = time.monotonic,
-        waited: Callable[[], float | None] = waited,
+        waited: Callable[[], dict[str, float]] = waited,
     ) -> None:
         self.most, self.now = most, now or most
         self.fixed = fixed or most == 1
@@ -146,13 +149,13 @@ class Threads:
         if best < self.now:
             # Threads that have just been started are slow by chance. So fewer are found twice, and where the system
             # knows whether ours waited for a core, they did: half of the time, since the other half was for fewer.
-            known = self._waited is not None
             best = min(self.now, max(best, self._fastest()))
-            best = self.now if known and self._crowd() < CROWDED / 2 else best
+            waited = self._crowd() >= allowed(self.now) / 2
+            best = best if waited or not self._waited else self.now
         elif best > self.now:
             self._crowd()
             self.measure(best, MEASURED_SECONDS / 2, self.most)
-            best = self.now if self._crowd() > CROWDED else best
+            best = self.now if self._crowd() > allowed(best) else best
         self._take(best, step)
 
     def _take(self, number: int, step: int) -> None:
@@ -175,12 +178,11 @@ class Threads:
 
     def _crowd(self) -> float:
         """Seconds that our threads together waited for a core, per second since the last call; 0 where unknown."""
-        now, before = self.clock(), self._looked
-        total, total_before = self.waited(), self._waited
-        self._looked, self._waited = now, total
-        if total is None or total_before is None or now <= before:
-            return 0.0
-        return max(0.0, total - total_before) / (now - before)
+        passed, before = self.clock() - self._looked, self._waited
+        self._looked, self._waited = self.clock(), self.waited()
+        # A thread that has ended takes its count with it, and one that has just begun brings all of its own.
+        more = sum(seconds - before.get(thread, 0.0) for thread, seconds in self._waited.items())
+        return more / passed if passed > 0 and before else 0.0
 
     def _fastest(self) -> int:
         """The number of threads that gets clearly more done than the present one, or the present one."""
@@ -189,7 +191,9 @@ class Threads:
         for number in tried * 2:  # Twice in turn: a program that comes for a moment meets more than one.
             speeds[number] += self.measure(number, MEASURED_SECONDS / len(tried) / 2, self.most)
         best = max(tried, key=speeds.__getitem__)
-        return best if speeds[best] >= BETTER * speeds[self.now] else self.now
+        # From seven threads to eight no more than a seventh can be gained.
+        needed = BETTER if best < self.now else min(BETTER, 1 + (best / self.now - 1) / 2)
+        return best if speeds[best] >= needed * speeds[self.now] else self.now
 
     def step(self, step: int, seconds: float) -> None:
         """Take in the time of a step, and measure anew if it gives reason to.
@@ -200,13 +204,11 @@ class Threads:
         """
         if self.fixed:
             return
-        if (
-            self.now > 1
-            and self.clock() - self._looked >= CROWD_SECONDS
-            and (crowd := self._crowd()) > CROWDED
-        ):
-            self._take(max(1, min(self.now - 1, int(self.now - crowd))), step)
-            return
+        if self.now > 1 and self.clock() - self._looked >= CROWD_SECONDS:
+            crowd = self._crowd()
+            if crowd > allowed(self.now):
+                self._take(max(1, min(self.now - 1, int(self.now - crowd))), step)
+                return
         self._stepped += seconds
         self._steps += 1
         if self._stepped < WINDOW:
@@ -236,6 +238,11 @@ class Threads:
             self.step(number, self.clock() - began)
             yield item
             began = self.clock()
+
+
+def allowed(threads: int) -> float:
+    """Seconds in each second that so many threads together may wait before there are too many of them."""
+    return max(CROWDED, EACH_MAY_WAIT * threads)
 
 
 def rungs(most: int, now: int) -> list[int]:

@@ -216,9 +216,10 @@ with torch.no_grad():
     after = turned(model, turn)(ids).logits[real]  # (N, V)
 moved = (after - logits).abs().max().item()
 embeddings = model.model.embed_tokens.weight.detach()  # (V, D)
-number_17 = F.cosine_similarity(embeddings[:, 17], (embeddings @ turn.T)[:, 17], 0).item()
+number = min(17, hidden - 1)  # any would do
+number_17 = F.cosine_similarity(embeddings[:, number], (embeddings @ turn.T)[:, number], 0).item()
 print(f"logits up to {logits.abs().max():.0f}; with every stream turned they move by at most {moved:.0e}")
-print(f"number 17 of the embeddings, before and after: cosine {number_17:.2f}")
+print(f"number {number} of the embeddings, before and after: cosine {number_17:.2f}")
 # --8<-- [end:turned]
 
 # --8<-- [start:trainings]
