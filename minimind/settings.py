@@ -56,7 +56,7 @@ class TrainingSettings:
     """cuda, mps or cpu. Default: the first of these that is there."""
     threads: int | None = None
     """Threads of the processor. A number is kept: then a resumed run is always exact to the last bit.
-    Default: one a core, and fewer while other programs are busy. run.json says when; it can change the last bits."""
+    Default: one a core, and fewer while other programs are busy. The report says when; it can change the last bits."""
     seed: int = 0
     """Start of every random choice: weights, order of the rows, dropout, the embedded world."""
     validate_every: int | None = None
