@@ -139,6 +139,17 @@ def test_a_second_window_sees_the_note(page) -> None:  # type: ignore[no-untyped
     other.wait_for_function("document.querySelector('mm-notes textarea').value === 'from the first'")
 
 
+def test_two_windows_come_to_rest(page) -> None:  # type: ignore[no-untyped-def]
+    other = page.context.new_page()
+    for one in (page, other):
+        one.goto(LESSON)
+    other.wait_for_timeout(500)
+    for one in (page, other):
+        one.evaluate("window.heard = 0; addEventListener('storage', () => { window.heard += 1; })")
+    other.wait_for_timeout(500)
+    assert [one.evaluate("window.heard") for one in (page, other)] == [0, 0]
+
+
 @pytest.mark.parametrize("what", REFUSING)
 def test_without_storage_the_page_works_and_says_so(page, what: str) -> None:  # type: ignore[no-untyped-def]
     problems: list[str] = []

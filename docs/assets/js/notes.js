@@ -105,6 +105,8 @@ document.addEventListener("click", ({ target }) => {
 });
 
 // The same page in another window: take over what was written there, unless one is writing here.
-addEventListener("storage", () => {
+addEventListener("storage", (event) => {
+  // Showing a note probes the store, which the other window hears of: it must not show its own for that.
+  if (!store.changed(event, "note:")) return;
   for (const box of document.querySelectorAll("mm-notes")) if (!box.contains(document.activeElement)) show(box);
 });

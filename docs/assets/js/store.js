@@ -18,6 +18,10 @@ export const store = {
       return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX + start)).map((key) => key.slice(PREFIX.length)).sort();
     } catch { return []; }
   },
+  // Whether what another window did to the store touches keys with this beginning; null: it was cleared.
+  changed(event, start) {
+    return event.key === null || event.key.startsWith(PREFIX + start);
+  },
   works() {
     return this.set("probe", "1") && this.set("probe", null);
   },
