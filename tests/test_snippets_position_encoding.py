@@ -60,7 +60,7 @@ def test_without_a_mask_lengths_guess_no_better_than_the_middle(run):
 
 
 def test_a_pair_stands_still_or_is_out_and_only_for_a_while(run):
-    names = run("exp7_pairs_of_a_model", "--documents", "2", "--model", "shipped/pretrain")
+    names = run("exp7_pairs_of_a_model", "--model", "shipped/pretrain")
     model, changed, seen = names["model"], names["changed"], []
     rows = names["rows_of"](names["tokenizer"], names["world"])
     frequencies, whole = model.model.frequencies.clone(), names["nats"](model, rows)
