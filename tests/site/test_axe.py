@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM
 from test_site import addresses
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -19,35 +18,24 @@ FADED = """async () => {
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"], "resultTypes": ["violations"]}
 
 
-@pytest.mark.usefixtures("browser")  # says so where there is none
 @pytest.mark.parametrize(("size", "scheme"), VIEWS.values(), ids=VIEWS)
-def test_every_page_is_accessible(base: str, site: Path, size: tuple[int, int], scheme: str) -> None:
-    assert problems(base, addresses(site), size, scheme) == []
-
-
-def problems(base: str, pages: list[str], size: tuple[int, int], scheme: str) -> list[tuple[str, ...]]:
-    """What axe finds on these pages: page, rule, element, why."""
+def test_every_page_is_accessible(browser, base: str, site: Path, size: tuple[int, int], scheme: str) -> None:  # type: ignore[no-untyped-def]
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
 
     axe, found = Axe(), []
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = running.new_context(
-            color_scheme=scheme,  # type: ignore[arg-type]
-            viewport={"width": size[0], "height": size[1]},
-            reduced_motion="reduce",
-        )
-        page = context.new_page()
-        for address in pages:
-            page.goto(base + address)
-            # Folded parts count too.
-            page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-            page.evaluate(FADED)
-            found += [
-                (address, problem["id"], str(node["target"]), node.get("failureSummary", "")[:200])
-                for problem in axe.run(page, options=RULES).response["violations"]
-                for node in problem["nodes"]
-            ]
-        running.close()
-    return found
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    for address in addresses(site):
+        page.goto(base + address)
+        # Folded parts count too.
+        page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+        page.evaluate(FADED)
+        found += [
+            (address, problem["id"], str(node["target"]), node.get("failureSummary", "")[:200])
+            for problem in axe.run(page, options=RULES).response["violations"]
+            for node in problem["nodes"]
+        ]
+    context.close()
+    assert found == []
