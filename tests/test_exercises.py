@@ -84,8 +84,8 @@ def test_a_planted_mistake_is_named(name, number, right):
     assert diagnose(task, wrong) == [mistake]
 
 
-# A process for each takes a second or two; these four take and give what the others do.
-IN_A_PROCESS = {"rms_norm", "causal_mask", "count_parameters", "language_model"}
+# A process for each takes some seconds; these two take and give what the others do.
+IN_A_PROCESS = {"causal_mask", "language_model"}
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,26 @@ def test_two_mistakes_at_once_are_both_named():
     assert diagnose(task, outcomes_of(task, task.wrong(*both))) == both
 
 
+# What a reader may write, and the words of the sentence about it. Each takes a process and some seconds: those of
+# the second list take the same way through the check as one of the first.
 READERS = [
     ("x32 = x.float()", "while True: pass", "did not come to an end in 2 seconds"),
     ("x32 = x.float()", "x32 = undefined", "NameError in line 18: name 'undefined' is not defined"),
     ("x32 = x.float()", "import os; os._exit(3)", "ended the process here (exit status 3)"),
-    ("x32 = x.float()", "raise SystemExit", "SystemExit in line 18"),
-    ("x32 = x.float()", "input(); x32 = x", "EOFError in line 18"),
     ("x32 = x.float()", "x32 = x.mul_(2).float()", "the argument x was changed; work on a copy"),
     ("x32 = x.float()", "print('here I am'); x32 = x.float() + 1", "it printed 'here I am'"),
     ("return (normalized * weight).to(x.dtype)", "pass", "gives None; write its body"),
+    ("def rms_norm", "def rmsnorm", "there is no function rms_norm; keep the name"),
+    ("import torch\n", "import torsh\n", ":1: Python cannot run this file: ModuleNotFoundError"),
+]
+READERS_ALIKE = [
+    ("x32 = x.float()", "raise SystemExit", "SystemExit in line 18"),
+    ("x32 = x.float()", "input(); x32 = x", "EOFError in line 18"),
+    (
+        "x32 = x.float()",
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])",
+        "did not come to an end in 2 seconds",
+    ),
     (
         "return (normalized * weight).to(x.dtype)",
         "return normalized[..., :1]",
@@ -146,28 +157,16 @@ READERS = [
         "a value of type numpy.ndarray",
     ),
     ("return (normalized * weight).to(x.dtype)", "import numpy; return numpy.float64(1.5)", "yours    1.5"),
-    (
-        "x32 = x.float()",
-        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])",
-        "did not come to an end in 2 seconds",
-    ),
-    ("def rms_norm", "def rmsnorm", "there is no function rms_norm; keep the name"),
     ("def rms_norm(x: Tensor, weight: Tensor,", "def rms_norm(x: Tensor,", "TypeError"),
-    ("import torch\n", "import torsh\n", ":1: Python cannot run this file: ModuleNotFoundError"),
     ("x32 = x.float()", "x32 = (x.float()", "Python cannot run this file: SyntaxError"),
     ("import torch\n", "while True: pass\n", "did not come to an end in 2 seconds"),
     ("import torch\n", "import os; os._exit(5)\n", "ended the process here (exit status 5)"),
 ]
 
 
-def takes_a_process(row):
-    """Each takes a process; those that only give another value are compared alike, so one of them is enough."""
-    old, new, _ = row
-    only_another_value = old.startswith("return") and new != "pass"
-    return pytest.param(*row, marks=pytest.mark.slow) if only_another_value else row
-
-
-@pytest.mark.parametrize(("old", "new", "words"), [takes_a_process(row) for row in READERS])
+@pytest.mark.parametrize(
+    ("old", "new", "words"), READERS + [pytest.param(*row, marks=pytest.mark.slow) for row in READERS_ALIKE]
+)
 def test_whatever_a_reader_writes_gets_a_sentence(tmp_path, old, new, words):
     task = find_task("rms_norm")
     text = task.solved()
@@ -444,7 +443,13 @@ def test_a_model_of_passed_parts_learns_as_ours_does(passed, capsys):
     assert model.config.vocab_size == tokenizer.vocab_size
 
 
-@pytest.mark.parametrize("name", ["swiglu", "rms_norm", "apply_rope", "next_token_loss", "transformer_block"])
+@pytest.mark.parametrize(
+    "name",
+    ["swiglu", "next_token_loss"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow) for name in ("rms_norm", "apply_rope", "transformer_block")
+    ],
+)
 def test_the_model_is_made_of_the_readers_own_parts(passed, name):
     """A part with a mistake in it, however it came to count as passed, makes another curve."""
     task = find_task(name)

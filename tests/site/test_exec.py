@@ -299,7 +299,6 @@ def test_an_edit_runs_what_comes_after_it_and_only_that(tmp_path: Path) -> None:
     page = "# P\n\n{}\n{}\n{}\n[[= b ]]\n"
     site.write("index.md", page.format(block(first), block(second), block(third)))
     assert counts(site.build().log) == (0, 3)
-    assert counts(site.build().log) == (3, 0)
     site.write("index.md", page.format("Some words.\n\n" + block(first), block(second), block(third)))
     assert counts(site.build().log) == (3, 0), "prose is not code"
     site.write("index.md", page.format(block(first), block(second.replace("+ 1", "+ 10")), block(third)))
