@@ -107,7 +107,7 @@ def scripts_with_records() -> list[str]:
     """The names of all scripts that ask for a record."""
     return [
         f"{path.parent.name}/{path.stem}"
-        for path in sorted(_home().glob("*/exp*.py"))
+        for path in sorted(snippets_folder().glob("*/exp*.py"))
         if "experiment.recorded(" in path.read_text(encoding="utf-8")
     ]
 
@@ -313,13 +313,13 @@ def find_script(name: str) -> Path:
     Raises:
         UserError: if there is none.
     """
-    path = _home() / f"{name}.py"
+    path = snippets_folder() / f"{name}.py"
     if not path.is_file():
         raise UserError(f"no script {_shown(path)}; a record is named as snippets/ names its script")
     return path
 
 
-def _home() -> Path:
+def snippets_folder() -> Path:
     """The folder snippets/: in the working directory, or beside the package."""
     homes = [home for home in (Path("snippets"), PACKAGE.parent / "snippets") if home.is_dir()]
     if not homes:

@@ -74,27 +74,29 @@ def ship(run_folder: Path, name: str) -> Path:
         raise UserError(f"{run_folder}: holds no finished run")
     rows = read_metrics(run_folder / "metrics.jsonl")
     model, tokenizer = load(run_folder)
-    target = SHIPPED / name
-    shutil.rmtree(target, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(target)
-    size = (target / "model.safetensors").stat().st_size
+    target, aside = SHIPPED / name, SHIPPED / f"{name}.part"  # the old one stays until the new one is whole
+    shutil.rmtree(aside, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(aside)
+    size = (aside / "model.safetensors").stat().st_size
     if size > LARGEST:
-        shutil.rmtree(target)
+        shutil.rmtree(aside)
         raise UserError(f"{run_folder}: {size:,} bytes of weights, at most {LARGEST:,} are shipped")
-    tokenizer.save(target)
+    tokenizer.save(aside)
     curve = [{**row, "sample": None} for row in rows if row["validation_loss"] is not None]
-    (target / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
+    (aside / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
     run["settings"]["output"] = PretrainSettings().output
     run["shipped"] = {
         "command": command_of(run),
         "seconds": round(rows[-1]["seconds"], 1),
         "machine": processor(),
     }
-    write_run(target, run)  # `evaluate` reads there which world the model knows.
-    measured = evaluate(EvaluateSettings(str(target), documents=DOCUMENTS, device="cpu"))
+    write_run(aside, run)  # `evaluate` reads there which world the model knows.
+    measured = evaluate(EvaluateSettings(str(aside), documents=DOCUMENTS, device="cpu"))
     run["measured"] = {name: value for name, value in measured.items() if name not in ("run", "source")}
-    write_run(target, run)
-    (target / "README.md").write_text(card(name, run, curve), encoding="utf-8")
+    write_run(aside, run)
+    (aside / "README.md").write_text(card(name, run, curve), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
     return target
 
 

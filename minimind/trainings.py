@@ -21,7 +21,7 @@ from typing import Any
 from .errors import UserError
 from .model import load
 from .progress import progress
-from .record import Part, confirming, digest_of_code
+from .record import Part, confirming, digest_of_code, snippets_folder
 from .runs import read_run
 from .training import pretrain  # noqa: F401 - what is measured rests on its code, and so does the records' digest
 
@@ -79,7 +79,7 @@ def over_trainings(examine: Callable[[Any, Any, Any], dict[str, Any]]) -> list[d
 
 def train_missing(chosen: Sequence[Training]) -> Path:
     """The folder that holds a folder for each training; those that are missing are trained, two at a time."""
-    home = Path(__file__).parent.parent / ".cache" / "trainings" / _digest()
+    home = snippets_folder().parent / ".cache" / "trainings" / _digest()
     missing = [training for training in chosen if not (home / training.name).is_dir()]
     if missing:
         print(f"training {len(missing)} of {COUNT} models, two at a time", file=sys.stderr)

@@ -167,7 +167,9 @@ def test_arguments_that_cannot_be_read(capsys, given, words):
     fails(capsys, words, *given)
 
 
-@pytest.mark.parametrize("given", [["--help"], ["--version"], ["pretrain", "--help"], ["doctor"]])
+@pytest.mark.parametrize(
+    "given", [["--help"], ["pretrain", "--help"], pytest.param(["doctor"], marks=pytest.mark.slow)]
+)
 def test_no_room_for_what_a_command_says(given):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

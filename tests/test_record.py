@@ -140,6 +140,7 @@ def test_a_part_that_is_the_same_confirms_the_rest(script, capfd):
     assert {**now, "digest": None} == {**kept, "digest": None}
 
 
+@pytest.mark.slow
 def test_a_part_that_differs_has_all_measured_anew(script, capfd):
     script.write_text(PARTS, encoding="utf-8")
     assert cli.main(["record"]) == 0

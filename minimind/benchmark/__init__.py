@@ -14,6 +14,7 @@ from ..training.corpus import prepare_corpus
 from ..training.numerics import choose_numerics
 from .busy import busy_rows
 from .decode import decode_rows
+from .rounds import check_rounds
 from .train import ROW_LENGTH, random_documents, train_row
 
 __all__ = ["benchmark_decode", "benchmark_train", "report"]
@@ -37,6 +38,7 @@ def benchmark_train(settings: BenchmarkSettings) -> list[dict[str, Any]]:
     Returns:
         Rows with name, value, baseline, ratio, unit, and what the figures depend on.
     """
+    check_rounds(settings.rounds)
     if settings.busy:
         return busy_train(BUSY_SECONDS["train"], settings.rounds)
     rows = []
@@ -50,6 +52,7 @@ def benchmark_train(settings: BenchmarkSettings) -> list[dict[str, Any]]:
 def benchmark_decode(settings: BenchmarkSettings) -> list[dict[str, Any]]:
     """New tokens a second at batch 1, in fp32 and in bf16; with `busy`, as `minimind generate` writes beside other
     work. Arguments and rows as in `benchmark_train`."""
+    check_rounds(settings.rounds)
     if settings.busy:
         return [
             row.as_dict()

@@ -39,20 +39,24 @@ class Row:
         return {**row, "ratio": self.value / self.baseline, "unit": self.unit, **self.facts}
 
 
+def check_rounds(rounds: int) -> None:
+    """Refuse less than one round, before anything is made ready."""
+    if rounds < 1:
+        raise UserError(f"rounds must be at least 1, got {rounds}")
+
+
 def in_turn(arms: Sequence[Callable[[], float]], rounds: int, name: str) -> list[float]:
     """Measure the arms in turn, so that a busy minute of the machine meets all of them.
 
     Args:
         arms: each runs once and gives its speed.
-        rounds: how often.
+        rounds: how often, at least once.
         name: for the progress line on stderr.
 
     Returns:
         The median of each arm.
     """
     speeds: list[list[float]] = [[] for _ in arms]
-    if rounds < 1:
-        raise UserError(f"rounds must be at least 1, got {rounds}")
     for number in range(rounds):
         print(f"{name}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for arm, found in zip(arms, speeds, strict=True):

@@ -89,7 +89,7 @@ def attention_map(attention, x):
 
 # --8<-- [start:look_up]
 first = len(tokenizer.encode(BEFORE)) + 1  # place of the friend's name; a start token leads
-friends = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
+friends = ["Emma", "Lucy", "Vera", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
 stories = {friend: read(friend) for friend in friends}
 
 ids, chances, maps = stories["Emma"]

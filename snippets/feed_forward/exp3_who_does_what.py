@@ -224,7 +224,7 @@ def direct_shares(model, rows):
 
 shares = direct_shares(model, rows)
 for name, by in shares.items():
-    print(f"{name:20}", *(f"{kind} {share:4.0%}  " for kind, share in by.items()))
+    print(f"{name:20}", *(f"{kind} {share:z4.0%}  " for kind, share in by.items()))
 # --8<-- [end:direct]
 
 

@@ -123,7 +123,7 @@ experiment.show("loss_by_depth")
 
 # --8<-- [start:story]
 STORY = "One cold morning, Noah the baker and his friend {} were at the market. Noah had a big basket."
-FRIENDS = ["Emma", "Lucy", "Nora", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
+FRIENDS = ["Emma", "Lucy", "Vera", "Zoe", "Mira", "Sara", "Hana", "Ivy", "Ruth", "June"]
 
 
 def tell(tokenizer, friend):
