@@ -114,6 +114,7 @@ def test_a_finished_run_is_not_written_over(world_run, capsys):
     assert (world_run / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_of_the_roadmap_runs_as_printed(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_texts(tmp_path / "my.jsonl", 300)

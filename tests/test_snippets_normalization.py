@@ -34,6 +34,7 @@ def run(monkeypatch, tmp_path):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWISTS)
 def test_claims_hold_under_the_changes_that_the_page_proposes(name, run, capsys):
     run(name, *TWISTS[name])

@@ -82,10 +82,12 @@ def test_without_the_addition_the_gradient_is_the_product_of_the_layers(run):
     assert ratios[1][0] < 0.5 * ratios[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--depth", "48"], ["--gain", "3"]])
 def test_claims_about_gradients_hold_under_the_flags_of_the_page(arguments, run):
     run("exp1_gradient_flow", *arguments)
 
 
+@pytest.mark.slow
 def test_claims_about_widths_hold_in_a_wider_model(run):
     run("exp4_scaled_init", "--hidden", "256")

@@ -299,15 +299,13 @@ def test_an_edit_runs_what_comes_after_it_and_only_that(tmp_path: Path) -> None:
     page = "# P\n\n{}\n{}\n{}\n[[= b ]]\n"
     site.write("index.md", page.format(block(first), block(second), block(third)))
     assert counts(site.build().log) == (0, 3)
-    site.write("index.md", page.format("Some words.\n\n" + block(first), block(second), block(third)))
-    assert counts(site.build().log) == (3, 0), "prose is not code"
     site.write("index.md", page.format(block(first), block(second.replace("+ 1", "+ 10")), block(third)))
     result = site.build()
     assert counts(result.log) == (1, 2)
     assert "c 11" in result.page()
     assert "<p>11</p>" in result.page()
-    site.write("index.md", page.format(block(first), block(second), block(third)))
-    assert counts(site.build().log) == (3, 0), "undoing an edit is free"
+    site.write("index.md", page.format("Some words.\n\n" + block(first), block(second), block(third)))
+    assert counts(site.build().log) == (3, 0), "undoing an edit is free, and prose is not code"
 
 
 def test_only_a_live_page_sees_the_model_of_this_build(tmp_path: Path) -> None:

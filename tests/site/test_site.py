@@ -25,7 +25,7 @@ FITS = "document.documentElement.scrollWidth <= document.documentElement.clientW
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(6, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+    "step", [pytest.param(8, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )
 def test_pages_are_quiet_and_fit(context, base: str, site: Path, step: int) -> None:  # type: ignore[no-untyped-def]
     from playwright.sync_api import TimeoutError
