@@ -6,6 +6,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """The anchors of a page, and all that it points to."""

@@ -24,10 +24,8 @@ def addresses(site: Path) -> list[str]:
 FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
 
 
-@pytest.mark.parametrize(
-    "step", [pytest.param(8, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
-)
-def test_pages_are_quiet_and_fit(context, base: str, site: Path, step: int) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.slow
+def test_every_page_is_quiet_and_fits(context, base: str, site: Path) -> None:  # type: ignore[no-untyped-def]
     from playwright.sync_api import TimeoutError
 
     problems: list[str] = []
@@ -42,7 +40,7 @@ def test_pages_are_quiet_and_fit(context, base: str, site: Path, step: int) -> N
         return page
 
     pages = [new_page() for _ in range(4)]  # each is idle most of the time, so they wait together
-    for some in batched(addresses(site)[::step], len(pages)):
+    for some in batched(addresses(site), len(pages)):
         for page, address in zip(pages, some, strict=False):
             page.goto(base + address, wait_until="commit")
         for page, address in zip(pages, some, strict=False):
@@ -263,6 +261,7 @@ def test_a_term_explains_itself_to_the_keyboard(page) -> None:  # type: ignore[n
     page.locator(".md-tooltip2--active, .md-tooltip--active").get_by_text("What is carried along.").wait_for()
 
 
+@pytest.mark.slow
 def test_paths_lead_to_pages_of_the_site(base: str, site: Path) -> None:
     home = (site / "index.html").read_text(encoding="utf-8")
     assert re.search(r'class="mm-cards"', home) or not learning_paths.FILE.is_file()
