@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def place_in_line(item: pytest.Item) -> int:
-    """What needs the built site first, which takes longest; last what is handed out one by one, so that all end together."""
+    """What needs the built site first, which takes longest; last what is handed out alone, so that all end together."""
     file = item.nodeid.partition("::")[0]
     return 0 if file in BUILT_SITE else 2 if file in EACH_ALONE else 1
 
