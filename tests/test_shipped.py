@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimind import load, runs
+from minimind import load, runs, ship
 from minimind.cli import main
 from minimind.errors import UserError
 from minimind.settings import EvaluateSettings, PretrainSettings
@@ -74,6 +74,33 @@ def test_transformers_opens_it_and_gives_the_same_logits(name):
     with torch.no_grad():
         difference = theirs(torch.tensor([ids])).logits - model(torch.tensor([ids])).logits
     assert difference.abs().max() < 1e-4
+
+
+def test_a_model_makes_way_only_for_one_that_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(ship, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(ship, "DOCUMENTS", 4)
+    run = tmp_path / "run"
+    small = "--steps 2 --hidden-size 32 --num-hidden-layers 1 --max-seq-len 64 --vocab-size 400 --threads 1"
+    assert main(["pretrain", "--output", str(run), *small.split(), "--validation_documents", "8"]) == 0
+
+    def files():
+        return {path.name: path.read_bytes() for path in (tmp_path / "shipped" / "tiny").iterdir()}
+
+    assert ship.ship(run, "tiny") == tmp_path / "shipped" / "tiny"
+    before = files()
+    assert {"README.md", "config.json", "metrics.jsonl", "model.safetensors", "run.json"} <= before.keys()
+    assert b"--hidden-size 32" in before["README.md"]
+
+    monkeypatch.setattr(ship, "LARGEST", 1000)
+    with pytest.raises(UserError, match="bytes of weights, at most 1,000 are shipped"):
+        ship.ship(run, "tiny")
+    assert files() == before
+
+    monkeypatch.setattr(ship, "LARGEST", LARGEST)
+    monkeypatch.setattr(ship, "evaluate", lambda _: (_ for _ in ()).throw(UserError("cannot be measured")))
+    with pytest.raises(UserError, match="cannot be measured"):
+        ship.ship(run, "tiny")
+    assert files() == before
 
 
 def test_a_name_is_the_readers_own_run_before_the_shipped_one(tmp_path, monkeypatch, capsys):

@@ -35,9 +35,8 @@ def _line(name: str) -> str:
     time = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
     reason = f"it takes {time}"
     if "over_trainings(" in script.read_text(encoding="utf-8"):
-        reason = (
-            "ten models are trained for it"  # once for all such records, which is no part of these seconds
-        )
+        # Once for all such records, which is no part of these seconds.
+        reason = "ten models are trained for it"
     return (
         f'<p class="mm-record">Recorded, because {reason}: '
         f"<code>minimind record {escape(name)}</code> made these numbers on {escape(made['machine'])} with "

@@ -75,9 +75,7 @@ def waited() -> dict[str, float]:
     seconds = {}
     for path in Path("/proc/self/task").glob("*/schedstat"):
         try:
-            ran, waits = path.read_text().split()[
-                :2
-            ]  # in nanoseconds; both are 0 where the kernel does not count
+            ran, waits, *_ = path.read_text().split()  # nanoseconds; both 0 where the kernel does not count
         except (OSError, ValueError):
             continue  # The thread has ended.
         if ran != "0":

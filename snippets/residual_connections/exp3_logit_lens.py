@@ -231,7 +231,7 @@ def seen_there(one):
 clear = [one for one in ten if max(one["other"]) > 0.5]  # one branch brings the other name
 shown_there = [one for one in clear if places_of(one)[0] == places_of(one)[1]]
 shown_later = [one for one in clear if places_of(one)[0] < places_of(one)[1]]
-hidden = [one for one in clear if seen_there(one) < 0.25]
+hidden = [one for one in clear if seen_there(one) < 0.05]
 with torch.no_grad():
     own_logits = model(torch.tensor([ids])).logits[0]  # (T, V)
 experiment.claim("after the last branch the lens is the model's own output",
