@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, settings
-from .command import complain, main_of, run_guarded
+from .arguments import complain, main_of, run_guarded
 from .errors import UserError
 
 
@@ -148,8 +148,8 @@ def generate(given: settings.GenerateSettings) -> None:
 
 def evaluate(given: settings.EvaluateSettings) -> None:
     """Print perplexity on held-out documents, with the floor where it is known."""
+    from .evaluation import evaluate as measure
     from .runs import describe_run
-    from .training.evaluate import evaluate as measure
 
     measured = measure(given)
     if given.json:
@@ -173,21 +173,21 @@ def benchmark(given: settings.BenchmarkSettings) -> None:
 
 def run(given: settings.RunSettings) -> int:
     """Run a module's experiments."""
-    from .snippets import run_module
+    from .course.snippets import run_module
 
     return run_module(given.module, given.all)
 
 
 def record(given: settings.RecordSettings) -> int:
     """Measure long experiments and keep the results."""
-    from .record import record as make
+    from .course.record import record as make
 
     return make(given.names, given.check, given.confirm)
 
 
 def exercise(given: settings.ExerciseSettings) -> int:
     """Write a piece of the model yourself."""
-    from .exercises.command import exercise as do
+    from .course.exercises.command import exercise as do
 
     return do(given)
 

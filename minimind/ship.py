@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
+from .arguments import run_guarded
 from .benchmark.rounds import machine
-from .command import run_guarded
 from .errors import UserError
+from .evaluation import evaluate
 from .model import load
 from .runs import SHIPPED, read_run
 from .settings import EvaluateSettings, PretrainSettings
-from .training.evaluate import evaluate
 from .training.log import read_metrics
 
 LARGEST = 2_000_000

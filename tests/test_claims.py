@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimind import claims
-from minimind.claims import Claim, claim
+from minimind.course import claims
+from minimind.course.claims import Claim, claim
 
 LEFT = {"a": 0.31, "b": 0.4}
 
@@ -98,8 +98,10 @@ def test_another_way_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_the_condition_of_a_claim_about_a_model_is_found_in_the_script(tmp_path: Path) -> None:
-    helper = "from minimind.claims import claim\ndef claim_of_model(name, holds):\n    claim(name, holds)\n"
-    names = {"__name__": "minimind.experiment"}
+    helper = (
+        "from minimind.course.claims import claim\ndef claim_of_model(name, holds):\n    claim(name, holds)\n"
+    )
+    names = {"__name__": "minimind.course.experiment"}
     exec(helper, names)
     claim_of_model = names["claim_of_model"]
     assert said(lambda: claim_of_model("pigs fly", LEFT["a"] > 0.5)) == "LEFT['a'] = 0.31, expected > 0.5"  # type: ignore[operator]

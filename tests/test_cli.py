@@ -11,8 +11,8 @@ import pytest
 
 import minimind
 from minimind import settings
+from minimind.arguments import parse
 from minimind.cli import VERBS, main
-from minimind.command import parse
 from minimind.doctor import LOOKS_SHARE, PREPARING_SECONDS, default_run_seconds
 from minimind.progress import minutes
 
@@ -40,12 +40,24 @@ def test_help_of_each_command_is_complete(verb, capsys):
     assert main([verb, "--help"]) == 0
     said = capsys.readouterr().out
     kind = VERBS[verb][0]
-    lines = Path(settings.__file__).read_text().splitlines()
+    files = sorted(Path(settings.__file__).parent.glob("*.py"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
     for field in fields(kind):
         assert field.name.replace("_", "-") in said.lower() or field.name in ("run", "what", "module")
         declared = next(n for n, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
         assert lines[declared + 1].startswith('    """'), f"{field.name} has no help"
     assert kind.__doc__.splitlines()[0] in said
+
+
+def test_help_of_pretraining_says_what_from_where_and_to_where_first(capsys):
+    assert main(["pretrain", "--help"]) == 0
+    said = capsys.readouterr().out
+    titles = [line.split()[1] for line in said.splitlines() if line.endswith("─╮")]
+    assert titles == ["options", "model", "data", "output", "length", "optimizer", "machine", "watch"]
+    places = [
+        said.index(flag) for flag in ("--preset", "--data-path", "--output", "--steps", "--tensorboard")
+    ]
+    assert places == sorted(places)
 
 
 def test_dashes_and_underscores_are_the_same():

@@ -12,10 +12,9 @@ import torch
 
 from minimind.cli import main
 from minimind.config import PRESETS, ModelConfig
-from minimind.errors import UserError
-from minimind.exercises import solved
-from minimind.exercises.catalog import MODULES, NAMES, find_task
-from minimind.exercises.checker import (
+from minimind.course.exercises import solved
+from minimind.course.exercises.catalog import MODULES, NAMES, find_task
+from minimind.course.exercises.checker import (
     agrees,
     check,
     diagnose,
@@ -25,10 +24,11 @@ from minimind.exercises.checker import (
     run_apart,
     tolerances,
 )
-from minimind.exercises.desk import Desk
-from minimind.exercises.runner import outcome_of
-from minimind.exercises.task import function_of
-from minimind.exercises.train import NEEDED, own_functions, race
+from minimind.course.exercises.desk import Desk
+from minimind.course.exercises.runner import outcome_of
+from minimind.course.exercises.task import function_of
+from minimind.course.exercises.train import NEEDED, own_functions, race
+from minimind.errors import UserError
 from minimind.model import MiniMind, load
 
 MISTAKES = [(name, number) for name in NAMES for number in range(len(find_task(name).mistakes))]
@@ -307,7 +307,7 @@ def test_a_piece_that_later_exercises_build_on_is_a_solution(name):
 def test_a_readers_own_pieces_can_stand_in_for_ours(name, pieces):
     """By the names at the top of the reader's file."""
     task = find_task(name)
-    assert "from minimind.exercises.solved import" in task.start()
+    assert "from minimind.course.exercises.solved import" in task.start()
     function = function_of(task.solved(), name, f"<{name}>")
     called = set()
 

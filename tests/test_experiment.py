@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from minimind import experiment
+from minimind.course import experiment
 
 mpl.use("Agg")
 
@@ -79,7 +79,7 @@ def test_a_claim_is_recorded_printed_or_raised(capsys: pytest.CaptureFixture[str
 
 
 def test_a_figure_is_saved_the_same_every_time(command: Callable[..., None], tmp_path: Path) -> None:
-    from minimind import plots
+    from minimind.course import plots
 
     plots.style()
     saved = []
@@ -96,7 +96,7 @@ def test_a_figure_is_saved_the_same_every_time(command: Callable[..., None], tmp
 def test_without_a_display_it_says_so(
     command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from minimind import plots
+    from minimind.course import plots
 
     command()
     experiment.flags(None)

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from minimind import plots
+from minimind.course import plots
 
 mpl.use("Agg")
 plt = plots.plt

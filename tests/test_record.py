@@ -7,12 +7,13 @@ import warnings
 
 import pytest
 
-from minimind import cli, experiment, record
+from minimind import cli
+from minimind.course import experiment, record
 from minimind.errors import UserError
 
 SCRIPT = '''"""A test. Tier: training · extra · about 1 s"""
 # --8<-- [start:measure]
-from minimind import experiment
+from minimind.course import experiment
 from minimind.model import RMSNorm
 
 args = experiment.flags(__doc__)
@@ -69,7 +70,7 @@ def test_the_files_behind_an_import_are_those_of_its_names():
 
     assert behind("from minimind.model import RMSNorm") == {"model/norm.py"}
     assert behind("from minimind.model.rope import rotate") == {"model/rope.py"}
-    assert behind("from minimind import experiment, plots") == set()
+    assert behind("from minimind.course import experiment, plots") == set()
     assert "data/words.toml" in behind("from minimind.data import World")
     whole = behind("from minimind import MiniMind")
     assert {"config.py", "model/causal_lm.py", "model/attention.py", "model/norm.py"} <= whole
@@ -119,7 +120,7 @@ PARTS = (
 
 [found, *_] = """,
     )
-    .replace("from minimind import experiment", "from minimind import experiment, record")
+    .replace("from minimind.course import experiment", "from minimind.course import experiment, record")
 )
 
 

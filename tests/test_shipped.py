@@ -12,9 +12,9 @@ import torch
 from minimind import load, runs, ship
 from minimind.cli import main
 from minimind.errors import UserError
+from minimind.evaluation import evaluate
 from minimind.settings import EvaluateSettings, PretrainSettings
 from minimind.ship import LARGEST, card, command_of
-from minimind.training.evaluate import evaluate
 from minimind.training.log import read_metrics
 
 by_name = pytest.mark.parametrize("name", runs.shipped_names())

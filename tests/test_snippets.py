@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from minimind import experiment
+from minimind.course import experiment
 from minimind.settings import PretrainSettings
 from minimind.training import pretrain
 

@@ -34,13 +34,26 @@ def _commands() -> str:
 
 
 def _table(settings: type) -> str:
+    from minimind.arguments import groups_of
+
+    groups = groups_of(settings)
+    if groups:
+        return "\n\n".join(
+            f"**{inspect.cleandoc(group.__doc__ or '')}**\n\n{_rows(settings, group)}" for group in groups
+        )
+    return _rows(settings, settings)
+
+
+def _rows(settings: type, group: type) -> str:
+    """The flags of a group, with the defaults that they have in these settings."""
+    defaults = {field.name: field for field in dataclasses.fields(settings)}
     rows = []
-    for field in dataclasses.fields(settings):
+    for field in dataclasses.fields(group):
         help_text = escape(_help_texts(settings).get(field.name, "")).replace("|", "\\|")
         flag = f"--{field.name.replace('_', '-')}"
         if "Positional" in str(field.type):
             flag = field.name.upper()
-        rows.append(f"| `{flag}` | {_default(field)} | {help_text} |")
+        rows.append(f"| `{flag}` | {_default(defaults[field.name])} | {help_text} |")
     if not rows:
         return "It takes no flags."
     return "\n".join(["| Flag | Default | What it does |", "|---|---|---|", *rows])

@@ -224,7 +224,7 @@ def _key(state: Session, parts: list[Any]) -> str:
 def machinery_digest() -> str:
     """A digest of the files here that decide what a block's result looks like."""
     here = Path(__file__).parent
-    style = here.parents[1] / "minimind" / "plots.py"
+    style = here.parents[1] / "minimind" / "course" / "plots.py"
     return digest.digest_files([here / "execute.py", here / "session.py", here / "figures.py", style])
 
 

@@ -39,8 +39,8 @@ def say_tiers(markdown: str) -> str:
 
 
 def _tier(name: str, named: bool) -> str:
+    from minimind.course.snippets import read_script
     from minimind.errors import UserError
-    from minimind.snippets import read_script
 
     try:
         script = read_script(ROOT / name)
@@ -87,8 +87,8 @@ def _index_of(module: str) -> str:
 
 
 def _row(path: Path, pages: dict[str, list[Any]], here: Any) -> str:
+    from minimind.course.snippets import read_script
     from minimind.errors import UserError
-    from minimind.snippets import read_script
 
     name = path.relative_to(ROOT).as_posix()
     text = path.read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def _row(path: Path, pages: dict[str, list[Any]], here: Any) -> str:
 
 def _record(path: Path, text: str) -> str:
     """Whether a script keeps a record, and how long measuring it took."""
-    from minimind import record
+    from minimind.course import record
 
     file = path.with_suffix(".json")
     if "experiment.recorded(" not in text:

@@ -40,7 +40,7 @@ def clean_svg(svg: str) -> str:
 
 def recolour(svg: str) -> str:
     """Swap the colours of the house style for variables of the colour scheme."""
-    from minimind import plots
+    from minimind.course import plots
 
     svg = svg.replace(plots.INK, "currentColor")
     for name in COLOURS:

@@ -29,7 +29,7 @@ c.InlineBackend.rc = {}
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight"}
 c.IPKernelApp.log_level = 40
 # A claim that does not hold is printed, and the cells go on: the build lists all that fail.
-c.IPKernelApp.exec_lines = ["from minimind import claims; claims.when_false = print; del claims"]
+c.IPKernelApp.exec_lines = ["from minimind.course import claims; claims.when_false = print; del claims"]
 """
 DOLLARS = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
 ALT = re.compile(r"^# alt: (.+)$", re.M)
@@ -58,10 +58,10 @@ def prepare(config: Any) -> None:
 
 
 def _matplotlibrc() -> Path:
-    """The house style as a file that kernels read; written again when minimind/plots.py changes."""
-    path = CACHE / f"style-{digest.digest_files([PACKAGE / 'plots.py'])[:12]}" / "matplotlibrc"
+    """The house style as a file that kernels read; written again when minimind/course/plots.py changes."""
+    path = CACHE / f"style-{digest.digest_files([PACKAGE / 'course' / 'plots.py'])[:12]}" / "matplotlibrc"
     if not path.is_file():
-        from minimind import plots
+        from minimind.course import plots
 
         path.parent.mkdir(parents=True, exist_ok=True)
         clear = dict.fromkeys(("savefig.facecolor", "figure.facecolor", "axes.facecolor"), "none")

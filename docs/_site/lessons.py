@@ -54,8 +54,8 @@ def told(minutes: Minutes) -> str:
 
 
 def _box(name: str) -> str:
+    from minimind.course.exercises.catalog import find_task
     from minimind.errors import UserError
-    from minimind.exercises.catalog import find_task
 
     try:
         task = find_task(name)
@@ -107,7 +107,7 @@ def _sections(text: str) -> list[tuple[bool, str]]:
 
 
 def _minutes(text: str) -> float:
-    from minimind.exercises.catalog import find_task
+    from minimind.course.exercises.catalog import find_task
 
     prose, lines, questions, shown = text.split("\n"), 0, 0, 0.0
     for fence in find_fences(text):
@@ -141,7 +141,7 @@ def _minutes(text: str) -> float:
 
 
 def _seconds_of(script: str) -> float:
-    from minimind.snippets import read_script
+    from minimind.course.snippets import read_script
 
     found = re.search(r"(\d+) s", read_script(ROOT / script).time)
     return float(found[1]) if found else 0.0

@@ -18,7 +18,7 @@ def place(markdown: str) -> str:
 
 
 def _line(name: str) -> str:
-    from minimind import record
+    from minimind.course import record
     from minimind.errors import UserError
 
     try:

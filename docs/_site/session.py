@@ -70,7 +70,7 @@ class Session:
     @contextlib.contextmanager
     def listen(self, name: str, stops: bool) -> Iterator[None]:
         """Keep the claims of the block that was compiled under a name."""
-        from minimind import claims
+        from minimind.course import claims
 
         self.claims = []
         lines: list[int] = []
@@ -103,7 +103,7 @@ class Session:
         )  # the variable MPLBACKEND would reach the labs' kernels, and they would lose their figures
         import matplotlib.pyplot as plt
 
-        from minimind import plots
+        from minimind.course import plots
 
         class Output(io.TextIOBase):
             def write(self, text: str) -> int:

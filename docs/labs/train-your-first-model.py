@@ -27,9 +27,10 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import MiniMind, ModelConfig, load, plots
+from minimind import MiniMind, ModelConfig, load
+from minimind.course import plots
 from minimind.data import World, encode_documents, pack
-from minimind.experiment import claim
+from minimind.course.experiment import claim
 from minimind.metrics import held_out, perplexity
 from minimind.tokenizer import train_tokenizer
 

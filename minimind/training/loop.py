@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..command import is_out_of_memory
 from ..device import peak_flops
-from ..errors import UserError
+from ..errors import UserError, is_out_of_memory
 from ..progress import counted
 from ..settings import TrainingSettings
 from .batches import Batches

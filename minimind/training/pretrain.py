@@ -187,6 +187,6 @@ def seed_everything(seed: int) -> None:
 if __name__ == "__main__":
     import sys
 
-    from ..command import main_of
+    from ..arguments import main_of
 
     sys.exit(main_of("pretrain", PretrainSettings, pretrain))

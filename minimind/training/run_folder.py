@@ -48,7 +48,7 @@ class RunFolder:
 
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
-        self.path = Path(settings.output)  # type: ignore[attr-defined]
+        self.path = Path(settings.output)
         self.prepared = self.path / ".prepare"
         if settings.resume and settings.overwrite:
             raise UserError("--resume goes on and --overwrite starts over; give one of them")

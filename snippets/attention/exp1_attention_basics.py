@@ -11,7 +11,7 @@ Tier: visualization · core · about 4 s
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import apply_rope, dot_product_attention
 
 args = experiment.flags(__doc__, model="pretrain", looks_for="person")

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import dot_product_attention
 
 args = experiment.flags(__doc__, values_from="thing", steps=200)

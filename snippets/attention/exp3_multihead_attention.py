@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import dot_product_attention
 
 args = experiment.flags(__doc__, heads=[1, 2], wanted=2, steps=300)

@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import MiniMind, ModelConfig, experiment, plots
+from minimind import MiniMind, ModelConfig
+from minimind.course import experiment, plots
 
 args = experiment.flags(__doc__, keys=256, queries=300)
 plots.style()

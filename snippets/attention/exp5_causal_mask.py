@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import MiniMind, ModelConfig, experiment, plots
+from minimind import MiniMind, ModelConfig
+from minimind.course import experiment, plots
 from minimind.model import dot_product_attention
 
 args = experiment.flags(__doc__, steps=100, ahead=1)

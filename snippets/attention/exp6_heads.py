@@ -16,9 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 from minimind.model import apply_rope, dot_product_attention
-from minimind.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", documents=40)
 plots.style()

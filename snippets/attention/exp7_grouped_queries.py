@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minimind import MiniMind, ModelConfig, experiment, plots
+from minimind import MiniMind, ModelConfig
+from minimind.course import experiment, plots
 from minimind.data import World
 from minimind.model import KVCache, dot_product_attention
 from minimind.tokenizer import train_tokenizer

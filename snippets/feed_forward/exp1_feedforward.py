@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch.nn import functional as F
 
-from minimind import ModelConfig, experiment, plots
+from minimind import ModelConfig
+from minimind.course import experiment, plots
 from minimind.model import FeedForward
 
 args = experiment.flags(__doc__, facts=256, activation="relu", steps=250)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minimind import ModelConfig, experiment, plots
+from minimind import ModelConfig
+from minimind.course import experiment, plots
 from minimind.data.world import World
 from minimind.model import MiniMind
 from minimind.tokenizer import train_tokenizer

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 from minimind.data.world import ASKED_BY, held_out
-from minimind.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", zero=False)
 plots.style()

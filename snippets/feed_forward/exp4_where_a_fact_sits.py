@@ -14,9 +14,9 @@ from itertools import islice
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 from minimind.data.world import FACTS
-from minimind.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", targets=10, only_layer=-1)
 plots.style()

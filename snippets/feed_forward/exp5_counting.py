@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from minimind import ModelConfig, experiment, plots
+from minimind import ModelConfig
+from minimind.course import experiment, plots
 from minimind.data.world import World
 from minimind.model import MiniMind
 from minimind.tokenizer import train_tokenizer

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import RMSNorm
 
 args = experiment.flags(__doc__, seed=42, gain=1.0)

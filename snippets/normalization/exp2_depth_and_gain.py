@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import RMSNorm
 
 args = experiment.flags(__doc__, layers=20, width=256, gain=1.5)

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model.rope import rope_frequencies, rotate, rotation
 
 args = experiment.flags(__doc__, depth=12, steps=60, rate=0.005, narrow=False)

@@ -11,7 +11,7 @@ Tier: visualization · core · about 3 s
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import apply_rope, dot_product_attention, rope_frequencies
 
 args = experiment.flags(__doc__, seed=42, shift=100, forget_keys=False)

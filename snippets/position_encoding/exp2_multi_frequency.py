@@ -13,7 +13,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import rope_frequencies
 
 args = experiment.flags(__doc__, head_dim=32, theta=10_000.0, length=256)

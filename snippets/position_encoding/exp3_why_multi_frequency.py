@@ -13,7 +13,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import apply_rope, rope_frequencies
 
 args = experiment.flags(__doc__, theta=10_000.0, distances=256, tolerance=10.0, trials=500)

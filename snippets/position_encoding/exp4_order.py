@@ -12,7 +12,7 @@ Tier: visualization · core · about 4 s
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 from minimind.model import apply_rope, dot_product_attention, rope_frequencies
 
 args = experiment.flags(__doc__, length=64, sharpness=0.0, texts=600)

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.model import MiniMind, apply_rope, dot_product_attention, rope_frequencies
 
 args = experiment.flags(__doc__, turn_values=False, steps=150)

@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.data.world import World
 from minimind.model.causal_lm import MiniMind
 from minimind.tokenizer import train_tokenizer

@@ -15,8 +15,8 @@ from itertools import islice
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
-from minimind.trainings import over_trainings
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", documents=60)
 plots.style()

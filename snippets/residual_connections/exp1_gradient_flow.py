@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 
 args = experiment.flags(__doc__, depth=24, gain=1.0)
 plots.style()

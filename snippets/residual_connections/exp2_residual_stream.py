@@ -17,8 +17,9 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import MiniMind, ModelConfig, experiment, plots
-from minimind.trainings import over_trainings
+from minimind import MiniMind, ModelConfig
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", layers=48, documents=24)
 plots.style()

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
-from minimind.trainings import over_trainings
+from minimind.course import experiment, plots
+from minimind.course.trainings import over_trainings
 
 args = experiment.flags(__doc__, model="pretrain", documents=32, friend="Emma")
 plots.style()

@@ -14,8 +14,8 @@ from itertools import islice
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.data.world import World
 from minimind.model import MiniMind
 from minimind.tokenizer import train_tokenizer

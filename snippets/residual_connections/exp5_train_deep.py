@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
+from minimind.course import experiment, plots
 
 args = experiment.flags(__doc__, depth=24)
 plots.style()

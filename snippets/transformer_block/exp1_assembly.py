@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.model import TransformerBlock, apply_rope, dot_product_attention, rope_frequencies
 
 args = experiment.flags(__doc__, mask=True, parallel=False)

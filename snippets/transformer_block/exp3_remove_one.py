@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.data.world import World
 from minimind.model.attention import Attention
 from minimind.model.feedforward import FeedForward

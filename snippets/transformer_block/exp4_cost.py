@@ -10,8 +10,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from minimind import experiment, plots
 from minimind.config import ModelConfig
+from minimind.course import experiment, plots
 from minimind.model import KVCache, TransformerBlock
 
 args = experiment.flags(__doc__, length=256, batch=2)

@@ -16,7 +16,8 @@ from itertools import islice
 import matplotlib.pyplot as plt
 import torch
 
-from minimind import experiment, metrics, plots
+from minimind import metrics
+from minimind.course import experiment, plots
 from minimind.data.choices import Writer, derivations
 from minimind.data.world import World, held_out
 from minimind.tokenizer import train_tokenizer

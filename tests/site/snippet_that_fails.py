@@ -8,7 +8,7 @@ def divide(x: int) -> float:
     raise ZeroDivisionError(x)
     # --8<-- [end:work]
     # --8<-- [start:claim]
-    from minimind.experiment import claim
+    from minimind.course.experiment import claim
 
     two = 2
     claim("two is three", two == 3)

@@ -14,8 +14,8 @@ PAGE = f"""# Page
 {FENCE}python exec="1" session="s" alt="A line|A map" caption="Ends at [[= y[-1] | .3f ]]."
 import matplotlib.pyplot as plt
 import torch
-from minimind import plots
-from minimind.experiment import claim
+from minimind.course import plots
+from minimind.course.experiment import claim
 
 y = torch.randn(20).cumsum(0).tolist()
 fig, ax = plt.subplots()

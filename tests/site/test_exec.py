@@ -48,7 +48,7 @@ MISTAKES = {
         3,
         "never shows",
     ),
-    "claim": (block("from minimind.experiment import claim\nclaim('pigs fly', 1 > 2)"), 5, "pigs fly"),
+    "claim": (block("from minimind.course.experiment import claim\nclaim('pigs fly', 1 > 2)"), 5, "pigs fly"),
     "expected": (block("x = 1", 'expect="ValueError"'), 3, "raised nothing"),
     "other-error": (block("1 / 0", 'expect="ValueError"'), 3, "ZeroDivisionError"),
     "value": (block("x = 1") + "\nHere is [[= missing | .2f ]].\n", 7, "missing"),
@@ -136,7 +136,7 @@ def test_an_error_in_a_snippet_names_the_snippet_too(tmp_path: Path) -> None:
     assert "docs/index.md:3: (tests/site/snippet_that_fails.py:8)" in result.log, result.log
 
 
-FALSE_CLAIMS = """from minimind.experiment import claim
+FALSE_CLAIMS = """from minimind.course.experiment import claim
 x = 0.25
 claim('pigs fly', x > 0.5)
 claim('water is wet', x < 0.5)
@@ -271,7 +271,7 @@ def test_sessions_do_not_leak_into_the_next_page(good: Result) -> None:
 
 def test_claims_are_counted_listed_and_replayed(tmp_path: Path) -> None:
     site = MiniSite(tmp_path)
-    claim = "from minimind.experiment import claim\nclaim('water is <wet>', True)\nclaim('fire is hot', True)"
+    claim = "from minimind.course.experiment import claim\nclaim('water is <wet>', True)\nclaim('fire is hot', True)"
     site.write("index.md", "# Home\n\n<!-- claims -->\n")
     site.write("facts.md", "# Facts\n\n" + block(claim))
     for hits in (0, 1):

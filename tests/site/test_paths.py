@@ -11,9 +11,9 @@ import yaml
 from _site import paths, roadmap
 from _site.lessons import Minutes, minutes_of, told
 
-from minimind import cli, command
-from minimind.exercises.catalog import NAMES
-from minimind.snippets import find_module
+from minimind import arguments, cli
+from minimind.course.exercises.catalog import NAMES
+from minimind.course.snippets import find_module
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -105,7 +105,7 @@ def is_understood(line: str) -> None:
         assert (ROOT / words[0]).is_file()
     elif program == "minimind":
         settings, _ = cli.VERBS[words[0]]
-        read = command.parse(settings, words[1:], f"minimind {words[0]}")
+        read = arguments.parse(settings, words[1:], f"minimind {words[0]}")
         if words[0] == "run":
             assert find_module(read.module).is_dir()
     else:

@@ -12,7 +12,12 @@ from mini import MiniSite
 from test_deterministic import LAB
 from test_exec import block, counts
 
-CODE = "import torch\nfrom minimind.experiment import claim\nclaim('all is well', True)\nprint(torch.get_num_threads())"
+CODE = """
+import torch
+from minimind.course.experiment import claim
+claim('all is well', True)
+print(torch.get_num_threads())
+""".strip()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UserError
+from ..errors import UserError
 
 TIER = re.compile(r"Tier:\s*(?P<tier>\w+)\s*·\s*(?P<part>\w+)\s*·\s*(?P<time>.+?)\.?$")
 
@@ -67,7 +67,7 @@ def find_module(name: str) -> Path:
     Raises:
         UserError: if there is none, with the nearest name.
     """
-    homes = [home for home in (Path("snippets"), Path(__file__).parent.parent / "snippets") if home.is_dir()]
+    homes = [home for home in (Path("snippets"), Path(__file__).parents[2] / "snippets") if home.is_dir()]
     if not homes:
         raise UserError(
             "no folder snippets/ here or beside the package; run this in a clone of the repository"

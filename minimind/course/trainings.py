@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-from .model import load
-from .progress import progress
+from ..errors import UserError
+from ..model import load
+from ..progress import progress
+from ..runs import read_run
+from ..training import pretrain  # noqa: F401 - what is measured rests on its code, and so does the records' digest
 from .record import Part, confirming, digest_of_code, snippets_folder
-from .runs import read_run
-from .training import pretrain  # noqa: F401 - what is measured rests on its code, and so does the records' digest
 
 COUNT = 10
 
@@ -56,8 +56,8 @@ def over_trainings(examine: Callable[[Any, Any, Any], dict[str, Any]]) -> list[d
         For each training its `seed`, `precision`, held-out `perplexity` and `floor`, a digest of its `weights`, and
         what `examine` found. To confirm a record, the first training is enough.
     """
-    from .data import World
-    from .training.log import read_metrics
+    from ..data import World
+    from ..training.log import read_metrics
 
     chosen = TRAININGS[:1] if confirming() else TRAININGS
     home = train_missing(chosen)

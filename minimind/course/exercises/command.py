@@ -6,8 +6,8 @@ import json
 from itertools import groupby
 from typing import Any
 
-from ..errors import UserError
-from ..settings import ExerciseSettings
+from ...errors import UserError
+from ...settings import ExerciseSettings
 from .catalog import find_task
 from .desk import Desk
 

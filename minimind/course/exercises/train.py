@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig
-from ..data import World, encode_documents
-from ..errors import UserError
-from ..metrics import held_out, perplexity
-from ..model import MiniMind
-from ..progress import progress
-from ..tokenizer import Tokenizer, train_tokenizer
+from ...config import ModelConfig
+from ...data import World, encode_documents
+from ...errors import UserError
+from ...metrics import held_out, perplexity
+from ...model import MiniMind
+from ...progress import progress
+from ...tokenizer import Tokenizer, train_tokenizer
 from .desk import Desk
 from .task import module_of
 

@@ -13,7 +13,7 @@ from ..metrics import HeldOut, held_out, perplexity
 from ..model import load
 from ..runs import find_run, read_run
 from ..settings import EvaluateSettings
-from .corpus import read_held_out
+from ..training.corpus import read_held_out
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import forgiving_output
+from ..errors import UserError
+from ..runs import describe_run, find_run, is_shipped, read_run
 from . import record
 from .claims import CLAIMS as CLAIMS
 from .claims import Claim as Claim
 from .claims import ClaimError as ClaimError
 from .claims import claim as claim
-from .command import forgiving_output
-from .errors import UserError
-from .runs import describe_run, find_run, is_shipped, read_run
 
 if TYPE_CHECKING:
-    from .data import World
-    from .model import MiniMind
-    from .tokenizer import Tokenizer
+    from ..data import World
+    from ..model import MiniMind
+    from ..tokenizer import Tokenizer
 
 _save_folder: Path | None = None
 _own_model = False
@@ -92,8 +92,8 @@ def load_model(name: str = "pretrain") -> tuple["MiniMind", "Tokenizer", "World"
         not say which).
     """
     global _own_model
-    from .data import World
-    from .model import load
+    from ..data import World
+    from ..model import load
 
     try:
         folder = find_run(name)

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
 from .runner import outcome_of
 from .task import Case, Mistake, Task, function_of
 
@@ -111,7 +111,14 @@ def run_apart(task: Task, file: Path, seconds: float) -> list[Outcome]:
     count = sum(len(property.cases) for property in task.properties)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        command = [sys.executable, "-m", "minimind.exercises.runner", str(file.resolve()), task.name, folder]
+        command = [
+            sys.executable,
+            "-m",
+            "minimind.course.exercises.runner",
+            str(file.resolve()),
+            task.name,
+            folder,
+        ]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

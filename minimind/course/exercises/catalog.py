@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 
-from ..errors import UserError
+from ...errors import UserError
 from .task import Task
 
 MODULES: dict[str, tuple[str, ...]] = {

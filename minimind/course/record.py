@@ -22,23 +22,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from ..errors import UserError
 
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
 CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 # They draw, print and read flags, or choose a number of threads that a recorded training has pinned; no measured number
 # depends on them.
 PRESENTATION = {
     PACKAGE / f"{name}.py"
     for name in (
         "__init__",
-        "command",
+        "arguments",
+        "course/claims",
+        "course/experiment",
+        "course/plots",
+        "course/record",
         "errors",
-        "experiment",
-        "plots",
         "progress",
-        "record",
         "training/log",
         "training/report",
         "training/threads",

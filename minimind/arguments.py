@@ -12,11 +12,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import field, fields, is_dataclass, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from .errors import UserError
+from .errors import UserError, is_out_of_memory
 
 Settings = TypeVar("Settings")
 
@@ -73,28 +74,56 @@ def _read(
     import tyro
 
     # A flag has one form, --resume. Over a stored run's settings, where it may be on, it needs --no-resume too.
-    how: dict[str, Any] = (
-        {"config": (tyro.conf.FlagCreatePairsOff,)} if default is None else {"default": default}
-    )
+    how = (tyro.conf.OmitArgPrefixes, *((tyro.conf.FlagCreatePairsOff,) if default is None else ()))
+    form = _in_groups(settings, default)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            read: Any = tyro.cli(settings, prog=prog, args=arguments, return_unknown_args=True, **how)
+            read: Any = tyro.cli(form, prog=prog, args=arguments, return_unknown_args=True, config=how)
     except SystemExit as leaving:
         if not leaving.code:
             raise
         raise UserError(f"{_explain(said.getvalue())}; see `{prog} --help`") from None
-    parsed, unknown = read
+    filled, unknown = read
     if unknown:
         name = unknown[0].split("=")[0]
         flags = ["--" + field.name.replace("_", "-") for field in fields(settings)]  # type: ignore[arg-type]
         near = difflib.get_close_matches(name.replace("_", "-"), flags, n=1)
         advice = f"did you mean {near[0]}?" if near else f"see `{prog} --help`"
         raise UserError(f"no argument {name!r} here; {advice}")
+    groups = vars(filled).values() if form is not settings else [filled]
+    parsed = settings(**{name: value for group in groups for name, value in vars(group).items()})
     for name, value in vars(parsed).items():
         if type(value) is int and name != "seed" and value > LARGEST:
             raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST:,}, got {value}")
     return parsed
+
+
+def groups_of(settings: type[Any]) -> list[type[Any]]:
+    """The groups of flags that a settings class is made of: the classes that it inherits fields from, in order.
+
+    Examples:
+        >>> from minimind.settings import PretrainSettings
+        >>> [group.__name__ for group in groups_of(PretrainSettings)][:3]
+        ['Model', 'Data', 'Output']
+    """
+    return [base for base in settings.__mro__[1:] if is_dataclass(base) and base.__bases__ == (object,)]
+
+
+def _in_groups(settings: type[Any], default: Any) -> type[Any]:
+    """A form with one part a group, under whose name `--help` lists its flags; a class without groups as it is."""
+    groups = groups_of(settings)
+    if not groups:
+        return settings
+    usual = settings() if default is None else default
+
+    def part(group: type[Any]) -> Any:
+        return group(**{field.name: getattr(usual, field.name) for field in fields(group)})
+
+    parts = [(group.__name__.lower(), group, field(default_factory=partial(part, group))) for group in groups]
+    form = make_dataclass(settings.__name__, parts)
+    form.__doc__ = settings.__doc__
+    return form
 
 
 def _explain(said: str) -> str:
@@ -205,14 +234,3 @@ def explain_os_error(error: OSError) -> str:
         errno.EISDIR: "this is a folder, a file is needed",
     }
     return where + advice.get(error.errno or 0, str(error.strerror or error))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of Python or torch says that memory ran out (torch on a CPU raises a
-    RuntimeError)."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(word in str(error).lower() for word in words)
-    )

@@ -1,0 +1,26 @@
+"""What each command can be told: one dataclass a command, and the command line is built from it.
+
+A field's name is the flag, its default is what happens without it, and the text below it is its help. A stage of
+training is told much, so its dataclass inherits groups, and `--help` shows them in the order in which they are
+inherited. Nothing here imports torch, so `minimind … --help` answers at once.
+"""
+
+from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
+from .inference import BenchmarkSettings, EvaluateSettings, GenerateSettings
+from .tools import DataSettings, TokenizerSettings
+from .training import WORLD_STEPS, PretrainSettings, TrainingSettings
+
+__all__ = [
+    "WORLD_STEPS",
+    "BenchmarkSettings",
+    "DataSettings",
+    "DoctorSettings",
+    "EvaluateSettings",
+    "ExerciseSettings",
+    "GenerateSettings",
+    "PretrainSettings",
+    "RecordSettings",
+    "RunSettings",
+    "TokenizerSettings",
+    "TrainingSettings",
+]

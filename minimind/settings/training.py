@@ -1,0 +1,148 @@
+"""Settings of the stages of training: groups that stages share, and a class a stage that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+WORLD_STEPS = 640
+"""Length of the default run: a fixed number of tokens, 640 x 8 rows x 256."""
+
+
+@dataclass
+class Model:
+    """Which model."""
+
+    preset: str = "nano"
+    """Size of the model, where --hidden-size is not given: nano, tiny, small, base, medium."""
+    hidden_size: int | None = None
+    """Width of the model. Heads and feed-forward width follow from it."""
+    num_hidden_layers: int | None = None
+    """Number of transformer blocks."""
+    num_attention_heads: int | None = None
+    """Number of query heads."""
+    num_key_value_heads: int | None = None
+    """Number of key and value heads; each serves a group of query heads."""
+    head_dim: int | None = None
+    """Numbers per head; even."""
+    dropout: float = 0.0
+    """Share of numbers dropped from each branch while training."""
+
+
+@dataclass
+class Data:
+    """Where the documents come from, and which of them are held out."""
+
+    data_path: str | None = None
+    """JSONL file, or a pattern such as 'data/*.jsonl', with one {"text": …} a line. Default: the embedded
+    world."""
+    tokenizer: str | None = None
+    """Folder with a trained tokenizer. Default: train one on the data."""
+    vocab_size: int | None = None
+    """Ids of the tokenizer that is trained. Default: the preset's, lowered where the data do not allow as
+    many."""
+    validation_documents: int = 256
+    """Most documents held out to measure the loss on."""
+    validation_share: float = 0.02
+    """Share of your own documents that is held out, chosen by a hash of the text."""
+    skip_bad_rows: bool = False
+    """Leave out lines of the data that cannot be read, and list them, rather than stop."""
+
+
+@dataclass
+class Output:
+    """Where the run goes, and what may happen to one that is there."""
+
+    output: str = "runs/pretrain"
+    """Folder of the run. It becomes a Hugging Face model folder."""
+    resume: bool = False
+    """Go on from the last checkpoint in --output."""
+    overwrite: bool = False
+    """Delete what an earlier run left in --output."""
+
+
+@dataclass
+class Length:
+    """How long, and how much at a time."""
+
+    steps: int | None = None
+    """Updates of the weights. Default: as many as --epochs makes, or 640 on the embedded world."""
+    epochs: int = 1
+    """Passes over the data, where --steps does not set the length."""
+    batch_size: int = 8
+    """Rows in one pass through the model."""
+    accumulation_steps: int = 1
+    """Batches whose gradients are added up before one update."""
+    max_seq_len: int = 256
+    """Tokens in a row. Documents are packed into rows; longer ones are cut."""
+    max_seconds: float | None = None
+    """Save and leave after this time of training; --resume goes on from there."""
+
+
+@dataclass
+class Optimizer:
+    """How the weights are changed."""
+
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Rule for the weight matrices. Embeddings and norms take AdamW in both cases."""
+    learning_rate: float | None = None
+    """Peak learning rate of the weight matrices. Default: 0.005 at a width of 128, less for wider models."""
+    embedding_learning_rate: float | None = None
+    """Peak learning rate of embeddings and norms. Default: twice --learning-rate with Muon, equal to it with
+    AdamW."""
+    weight_decay: float = 0.0
+    """Share of each matrix (times the learning rate) that is taken away at each update."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """Shape of the learning rate: warm-up, stable, decay; or warm-up and half a cosine."""
+    warmup: float = 0.04
+    """Share of the steps in which the learning rate rises from zero."""
+    decay: float = 0.5
+    """Share of the steps, at the end, in which a wsd schedule falls."""
+    learning_rate_floor: float = 0.0
+    """Learning rate at the end, as a share of the peak."""
+    clip_norm: float = 1.0
+    """Longest gradient that is used as it is; longer ones are scaled down to this norm."""
+
+
+@dataclass
+class Machine:
+    """How the numbers are computed."""
+
+    seed: int = 0
+    """Start of every random choice: weights, order of the rows, dropout, the embedded world."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Numbers of the matrix products. auto: bf16 where the device has instructions for it."""
+    compile: bool = False
+    """Compile the model with torch.compile: a slow first step, faster ones after it."""
+    device: str | None = None
+    """cuda, mps or cpu. Default: the first of these that is there."""
+    threads: int | None = None
+    """Threads of the processor. A number is kept: then a resumed run is always exact to the last bit.
+    Default: one a core, and fewer while other programs are busy. The report says when; it can change the last bits."""
+
+
+@dataclass
+class Watch:
+    """What is measured and kept on the way."""
+
+    validate_every: int | None = None
+    """Steps between two looks at the held-out documents. Default: a tenth of the run."""
+    sample_tokens: int = 48
+    """Tokens that the model writes at each of these looks; 0 for none."""
+    checkpoint_seconds: float = 8.0
+    """Longest time between two checkpoints. When they are made does not change what is learned."""
+    tensorboard: bool = False
+    """Write TensorBoard events into the run's folder too."""
+
+
+@dataclass
+class TrainingSettings(Output, Length, Optimizer, Machine, Watch):
+    """What every stage of training shares."""
+
+
+@dataclass
+class PretrainSettings(Model, Data, TrainingSettings):
+    """Train a model to predict the next token of documents.
+
+    Without flags: the nano model, on the embedded world, into runs/pretrain.
+    """
