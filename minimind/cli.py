@@ -78,18 +78,18 @@ def data(given: settings.DataSettings) -> None:
 
 def tokenizer(given: settings.TokenizerSettings) -> None:
     """Train a tokenizer and save it."""
-    from itertools import islice
-
-    from .data import World, read_records
+    from .data import read_records, tokenizer_sample
     from .progress import progress
     from .tokenizer import train_tokenizer
 
     refuse_to_replace(Path(given.output) / "tokenizer.json", given.overwrite)
-    if given.data_path is None:
-        texts = [document.text for document in islice(World().documents("train"), 4000)]
-    else:
+    if given.data_path is not None:
         records = read_records(given.data_path, skip_bad_rows=given.skip_bad_rows)
-        texts = [record.text for record in progress(records, "reading, documents")]
+        for _ in progress(records, "checking, bytes", records.size, lambda record: record.size):
+            pass  # A mistake anywhere in the data is told before anything is made of them.
+        if records.report.bad:
+            print(f"left out {records.report.bad} bad row(s): {' | '.join(records.report.problems[:3])}")
+    texts = tokenizer_sample(given.data_path, given.seed)
     trained = train_tokenizer(progress(texts, "counting, documents", len(texts)), given.vocab_size)
     trained.save(given.output)
     ids = sum(len(row) for row in trained.encode_batch(texts[:1000]))
@@ -163,11 +163,12 @@ def evaluate(given: settings.EvaluateSettings) -> None:
 
 
 def benchmark(given: settings.BenchmarkSettings) -> None:
-    """Print our speed beside a plain baseline's, or beside other work."""
-    from .benchmark import benchmark_decode, benchmark_train, report
+    """Print our speed beside a plain baseline's, or beside other work; or the memory of training."""
+    from .benchmark import benchmark_decode, benchmark_memory, benchmark_train, report
 
-    rows = {"train": benchmark_train, "decode": benchmark_decode}[given.what](given)
-    heads = ("beside", "alone") if given.busy else ("ours", "plain")
+    measure = {"train": benchmark_train, "decode": benchmark_decode, "memory": benchmark_memory}[given.what]
+    rows = measure(given)
+    heads = ("beside", "alone") if given.busy else ("peak", "limit") if given.what == "memory" else ("ours", "plain")
     print(json.dumps(rows) if given.json else report(rows, *heads))
 
 

@@ -117,20 +117,22 @@ def measure_training(device: torch.device, seconds: float) -> tuple[list[float],
     from .config import ModelConfig
     from .model import MiniMind
     from .settings import PretrainSettings
-    from .training import Batches, causal_language_model, fit
+    from .training import RowBatches, causal_language_model, fit
 
     # A hundred steps: one row of measurements each.
     settings = PretrainSettings(steps=100, max_seconds=seconds, device=device.type, sample_tokens=0)
     config = ModelConfig.preset("nano")
     shape = (16 * settings.batch_size, settings.max_seq_len)
+    ids = np.random.default_rng(0).integers(3, config.vocab_size, shape)
     columns = {
-        "input_ids": np.random.default_rng(0).integers(3, config.vocab_size, shape),
+        "input_ids": ids,
+        "labels": ids,
         "document_ids": np.arange(shape[1])[None].repeat(shape[0], axis=0) // 64,
     }
     torch.manual_seed(0)
     model = MiniMind(config).to(device)
     with redirect_stdout(io.StringIO()):
-        result = fit(model, Batches(columns, settings.batch_size), causal_language_model, settings)
+        result = fit(model, RowBatches(columns, settings.batch_size), causal_language_model, settings)
     ends = [row["seconds"] for row in result.rows]
     return [end - start for start, end in zip([0.0, *ends], ends, strict=False)], result.numerics
 

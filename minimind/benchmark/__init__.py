@@ -1,4 +1,4 @@
-"""Speed of training and decoding beside a plain baseline, measured in turn in one run."""
+"""Speed of training and decoding beside a plain baseline, measured in turn in one run; and memory of training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from ..config import ModelConfig
+from ..errors import UserError
 from ..settings import BenchmarkSettings, PretrainSettings
 from ..training.corpus import prepare_corpus
 from ..training.numerics import choose_numerics
 from .busy import busy_rows
 from .decode import decode_rows
+from .memory import memory_row
 from .rounds import check_rounds
 from .train import ROW_LENGTH, random_documents, train_row
 
-__all__ = ["benchmark_decode", "benchmark_train", "report"]
+__all__ = ["benchmark_decode", "benchmark_memory", "benchmark_train", "report"]
 
 VOCAB_SIZE = 6400
 TRAIN_SIZES = {"256x4": (256, 4, 96), "512x8": (512, 8, 32)}
@@ -65,6 +67,17 @@ def benchmark_decode(settings: BenchmarkSettings) -> list[dict[str, Any]]:
     return [row.as_dict() for row in decode_rows("512x8", config, NEW_TOKENS, settings.rounds)]
 
 
+def benchmark_memory(settings: BenchmarkSettings) -> list[dict[str, Any]]:
+    """The most memory that `minimind pretrain` takes on a file of 1 GB, beside what it may take.
+
+    Args:
+        settings: nothing of it is used; `busy` is refused.
+    """
+    if settings.busy:
+        raise UserError("memory does not depend on other programs; leave --busy out")
+    return [memory_row().as_dict()]
+
+
 def busy_train(seconds: float, rounds: int) -> list[dict[str, Any]]:
     """Tokens a second of the nano model's training on the embedded world, alone and beside other work."""
     settings = PretrainSettings(device="cpu")
@@ -87,7 +100,9 @@ def report(rows: list[dict[str, Any]], value: str = "ours", baseline: str = "pla
     """
     lines = [f"{'':<22}{value:>10}{baseline:>10}{'ratio':>8}"]
     for row in rows:
-        lines.append(f"{row['name']:<22}{row['value']:>10,.0f}{row['baseline']:>10,.0f}{row['ratio']:>8.2f}")
+        digits = 0 if row["baseline"] >= 100 else 2
+        figures = "".join(f"{row[name]:>10,.{digits}f}" for name in ("value", "baseline"))
+        lines.append(f"{row['name']:<22}{figures}{row['ratio']:>8.2f}")
         lines[-1] += f"  {row['unit']} ({row['precision']}, attention path {row['attention_path']})"
     facts = rows[0]
     lines.append(f"{facts['machine']}; {facts['threads']} threads; torch {facts['torch']}")

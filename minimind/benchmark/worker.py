@@ -19,7 +19,7 @@ from torch import nn
 from ..config import ModelConfig
 from ..model import MiniMind
 from ..settings import PretrainSettings
-from ..training import Batches, causal_language_model, fit
+from ..training import RowBatches, causal_language_model, fit
 from ..training.corpus import open_corpus
 from ..training.objectives import Batch
 from ..training.threads import Threads
@@ -35,7 +35,7 @@ def training(folder: Path) -> Callable[[float], float]:
     torch.manual_seed(0)
     model = MiniMind(ModelConfig.preset("nano", vocab_size=corpus.tokenizer.vocab_size))
     settings = PretrainSettings(steps=NO_END, device="cpu", sample_tokens=0)
-    batches = Batches(corpus.rows(settings.max_seq_len), settings.batch_size)
+    batches = RowBatches(corpus.rows, settings.batch_size)
 
     def train(seconds: float) -> float:
         tokens = 0

@@ -1,10 +1,8 @@
 """What a model learns from: the embedded world, data files, and token rows."""
 
-from .documents import encode_documents
-from .packing import Packed, pack, pack_rows
-from .records import KINDS, Record, Records, Report, read_records
-from .sources import find_files
-from .store import TokenStore
+from .records import KINDS, Record, Records, Report, find_files, read_records, tokenizer_sample
+from .rows import Packed, encode_documents, pack, pack_rows
+from .store import TokenStore, open_rows, write_rows
 from .world import World
 
 __all__ = [
@@ -17,7 +15,10 @@ __all__ = [
     "World",
     "encode_documents",
     "find_files",
+    "open_rows",
     "pack",
     "pack_rows",
     "read_records",
+    "tokenizer_sample",
+    "write_rows",
 ]

@@ -1,4 +1,4 @@
-"""Data files, row by row: read, check, and say exactly what is wrong where.
+"""Data files, row by row: find them, read them, check, and say exactly what is wrong where.
 
 A `.jsonl` file has one JSON object a line; for pretraining `{"text": "…"}`, other fields are passed over. A
 `.txt` file is one document.
@@ -6,16 +6,28 @@ A `.jsonl` file has one JSON object a line; for pretraining `{"text": "…"}`, o
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .sources import Source, find_files
+from .world import World
 
+SUFFIXES = (".jsonl", ".txt")
 LISTED = 1000  # bad rows that a report lists; it counts all of them
+SAMPLE_DOCUMENTS = 4000
+"""Documents that a tokenizer learns its merges from; more change them little."""
+SAMPLE_BYTES = 10_000
+"""Longest piece of one document in the sample."""
+READ_WHOLE = 4_000_000
+"""Bytes of files that are so small that the sample is all of them."""
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,8 @@ class Record:
     """The file it came from."""
     line: int
     """Its line there, from 1."""
+    size: int
+    """Bytes of this row in the file."""
 
 
 @dataclass
@@ -47,10 +61,11 @@ class BadRow(Exception):
 
 
 class Records(Iterator[Record]):
-    """An iterator over the good rows; `report` counts along."""
+    """An iterator over the good rows; `report` counts along, `size` is the bytes of all files."""
 
     def __init__(self, files: list[Path], kind: str, skip_bad_rows: bool) -> None:
         self.report = Report()
+        self.size = sum(path.stat().st_size for path in files)
         self._rows = self._read(files, KINDS[kind], skip_bad_rows)
 
     def __next__(self) -> Record:
@@ -61,18 +76,41 @@ class Records(Iterator[Record]):
         for path in files:
             for line, raw in _raw_rows(path):
                 try:
-                    fields = parse(_decode_row(raw) if path.suffix == ".jsonl" else {"text": _decode(raw)})
+                    fields = parse(_fields(path, raw))
                 except BadRow as problem:
                     report.bad += 1
                     if len(report.problems) < LISTED:
                         report.problems.append(f"{path}:{line}: {problem}")
                     continue
                 report.good += 1
-                yield Record(**fields, path=path, line=line)
+                yield Record(**fields, path=path, line=line, size=len(raw) + 1)
         if report.bad and (not skip_bad_rows or not report.good):
             raise UserError(_summary(report))
         if not report.good:
             raise UserError(f"{', '.join(map(str, files))}: no rows, only blank lines")
+
+
+def find_files(source: Source) -> list[Path]:
+    """Resolve names into data files.
+
+    Args:
+        source: a file; a folder, for the `.jsonl` and `.txt` files in it; a glob such as `data/*.jsonl`; or a
+            list of these. Files of a folder or a glob come sorted by name, so the order is always the same.
+
+    Raises:
+        UserError: if there is no such file, or one is empty or of another kind.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = [source]
+    files = [file for name in source for file in _resolve(os.fspath(name))]
+    if not files:
+        raise UserError("no data file was named")
+    for file in files:
+        if file.suffix not in SUFFIXES:
+            raise UserError(f"{file}: data files are .jsonl (one JSON object a line) or .txt (one document)")
+        if file.stat().st_size == 0:
+            raise UserError(f"{file}: the file is empty")
+    return files
 
 
 def read_records(source: Source, kind: str = "pretrain", skip_bad_rows: bool = False) -> Records:
@@ -108,6 +146,54 @@ def read_records(source: Source, kind: str = "pretrain", skip_bad_rows: bool = F
     return Records(find_files(source), kind, skip_bad_rows)
 
 
+def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
+    """Texts for a tokenizer to learn its merges from, of which each command takes the same.
+
+    Small files are read whole. Of larger ones it takes pieces that begin at the lines after evenly spaced places,
+    so not much is read of a file of any size. Bad rows are passed over: whoever reads all rows will name them.
+
+    Args:
+        source: as for `read_records`; None for the embedded world.
+        seed: of the world.
+    """
+    if source is None:
+        return [document.text for document in islice(World(seed).documents(), SAMPLE_DOCUMENTS)]
+    files = find_files(source)
+    sizes = [path.stat().st_size for path in files]
+    apart = max(1, sum(sizes) // SAMPLE_DOCUMENTS)
+    texts, before = [], 0
+    for path, size in zip(files, sizes, strict=True):
+        if sum(sizes) <= READ_WHOLE:
+            pieces = [raw for _, raw in _raw_rows(path)]
+        else:
+            # The places are counted over all files together, so that many small ones get no more than their share.
+            pieces = _pieces_at(path, range(-before % apart, size, apart))
+        before += size
+        for raw in pieces:
+            try:
+                text = KINDS["pretrain"](_fields(path, raw))["text"]
+            except BadRow:
+                continue
+            texts.append(text if sum(sizes) <= READ_WHOLE else text[:SAMPLE_BYTES])
+    return texts
+
+
+def _pieces_at(path: Path, places: Sequence[int]) -> Iterator[bytes]:
+    """The whole line that begins at or behind each place, or the next lines of a plain text."""
+    end = 0  # of the piece before: no line is given twice
+    with path.open("rb") as file:
+        for place in places:
+            if place < end:
+                continue
+            if place:
+                file.seek(place - 1)
+                file.readline()
+            piece = file.readline() if path.suffix == ".jsonl" else b"".join(file.readlines(SAMPLE_BYTES))
+            end = file.tell()
+            if piece.strip():
+                yield piece.rstrip(b"\r\n")
+
+
 Parser = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -137,6 +223,23 @@ def _text_field(row: dict[str, Any], name: str) -> str:
     return text
 
 
+def _resolve(name: str) -> list[Path]:
+    path = Path(name)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+        if not files:
+            raise UserError(f"{name}: the folder has no .jsonl and no .txt file")
+        return files
+    if any(character in name for character in "*?["):
+        files = sorted(file for match in glob.glob(name, recursive=True) if (file := Path(match)).is_file())
+        if not files:
+            raise UserError(f"{name}: no file matches")
+        return files
+    raise UserError(f"{name}: no such file or folder")
+
+
 def _raw_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """Line numbers and bytes: the lines of a JSONL file that are not blank, or the whole text file."""
     try:
@@ -156,6 +259,11 @@ def _decode(raw: bytes) -> str:
         return raw.decode("utf-8-sig")  # a byte order mark, as some editors write it, is not text
     except UnicodeDecodeError as error:
         raise BadRow(f"not UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}") from None
+
+
+def _fields(path: Path, raw: bytes) -> dict[str, Any]:
+    """The fields of a row; a plain text is one field."""
+    return _decode_row(raw) if path.suffix == ".jsonl" else {"text": _decode(raw)}
 
 
 def _decode_row(raw: bytes) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class EvaluateSettings:
 class BenchmarkSettings:
     """Measure the speed of this package against a plain baseline, in turn, on this machine."""
 
-    what: Positional[Literal["train", "decode"]]
-    """Training steps, or writing token by token."""
+    what: Positional[Literal["train", "decode", "memory"]]
+    """Training steps, writing token by token, or the memory that training on a file of 1 GB takes."""
     rounds: int = 5
     """How often each side is measured, in turn; the median counts."""
     busy: bool = False

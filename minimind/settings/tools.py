@@ -38,6 +38,8 @@ class TokenizerSettings:
     """Number of ids: special tokens, the 256 bytes, and merges."""
     output: str = "runs/tokenizer"
     """Folder for tokenizer.json and tokenizer_config.json."""
+    seed: int = 0
+    """Seed of the embedded world, where --data-path is not given."""
     skip_bad_rows: bool = False
     """Leave out lines of the data that cannot be read, and list them, rather than stop."""
     overwrite: bool = False

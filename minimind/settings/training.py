@@ -47,6 +47,9 @@ class Data:
     """Share of your own documents that is held out, chosen by a hash of the text."""
     skip_bad_rows: bool = False
     """Leave out lines of the data that cannot be read, and list them, rather than stop."""
+    prepared: str | None = None
+    """Folder of prepared data (rows, held-out documents, tokenizer) that several runs share. It is made if it is not
+    there. Default: equal runs beside each other share what the first of them has prepared."""
 
 
 @dataclass

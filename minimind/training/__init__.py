@@ -2,7 +2,7 @@
 
 import warnings
 
-from .batches import Batches
+from .batches import Batches, RowBatches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .clip import clip_gradients
 from .loop import FitResult, fit
@@ -19,6 +19,7 @@ __all__ = [
     "Batches",
     "FitResult",
     "Optimizer",
+    "RowBatches",
     "causal_language_model",
     "clip_gradients",
     "cosine_schedule",

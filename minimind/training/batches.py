@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,11 +17,23 @@ from ..errors import UserError
 from .objectives import Batch
 
 
-class Batches:
+class Batches(Protocol):
+    """What the training loop reads from: stored rows, or what a policy has just written."""
+
+    @property
+    def step_count(self) -> int | None:
+        """Steps until the data end; None if they do not."""
+
+    def of_step(self, step: int) -> Iterator[Batch]:
+        """The batches whose gradients are added up for one update."""
+
+
+class RowBatches:
     """Shuffled batches of rows, epoch after epoch.
 
     Args:
-        columns: arrays with one entry a row, all of the same length, such as `input_ids` (N, T).
+        columns: arrays with one entry a row, all of the same length, such as `input_ids` (N, T). Integers become
+            int64, which torch takes as indices; all others stay of their type.
         batch_size: rows in a batch. The last batch of an epoch holds what is left.
         seed: start of the shuffles; each epoch has its own.
         accumulation_steps: batches in one step.
@@ -60,10 +73,7 @@ class Batches:
         for number in range(first, first + self.accumulation_steps):
             if self.batch_count is None or number < self.batch_count:
                 rows = self.rows_of(number)
-                yield {
-                    name: torch.from_numpy(column[rows].astype(np.int64))
-                    for name, column in self.columns.items()
-                }
+                yield {name: _tensor(column[rows]) for name, column in self.columns.items()}
 
     def rows_of(self, number: int) -> np.ndarray:
         """Row numbers of a batch, counted over all epochs."""
@@ -72,3 +82,9 @@ class Batches:
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.row_count))
         start = position * self.batch_size
         return self._order[1][start : start + self.batch_size]
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    # The rows were picked out of the column, so they are a copy already, and lie in memory.
+    whole = values.dtype.kind in "iu"
+    return torch.from_numpy(np.asarray(values, dtype=np.int64 if whole else None))

@@ -19,7 +19,7 @@ from ..model import MiniMind
 from ..progress import counted
 from ..settings import WORLD_STEPS, PretrainSettings
 from ..tokenizer import Tokenizer
-from .batches import Batches
+from .batches import RowBatches
 from .corpus import open_corpus, prepare_corpus
 from .loop import FitResult, check_training, fit
 from .numerics import choose_numerics
@@ -59,9 +59,8 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
         corpus = open_corpus(folder.path)
         config.vocab_size = corpus.tokenizer.vocab_size
         model = new_model(config, settings.seed, device)
-    rows = corpus.rows(settings.max_seq_len)
     epochs = None if steps else settings.epochs
-    batches = Batches(rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs)
+    batches = RowBatches(corpus.rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs)
     folder.describe(
         {
             "model": {"parameters": model.num_parameters(), **describe(config)},
@@ -163,7 +162,7 @@ def describe(config: ModelConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def print_plan(folder: RunFolder, model: MiniMind, batches: Batches) -> None:
+def print_plan(folder: RunFolder, model: MiniMind, batches: RowBatches) -> None:
     """Say what is about to happen."""
     assert folder.run is not None
     data, numerics = folder.run["data"], folder.run["numerics"]
