@@ -168,7 +168,13 @@ def benchmark(given: settings.BenchmarkSettings) -> None:
 
     measure = {"train": benchmark_train, "decode": benchmark_decode, "memory": benchmark_memory}[given.what]
     rows = measure(given)
-    heads = ("beside", "alone") if given.busy else ("peak", "limit") if given.what == "memory" else ("ours", "plain")
+    heads = (
+        ("beside", "alone")
+        if given.busy
+        else ("peak", "limit")
+        if given.what == "memory"
+        else ("ours", "plain")
+    )
     print(json.dumps(rows) if given.json else report(rows, *heads))
 
 

@@ -285,8 +285,8 @@ def test_an_unfinished_run_is_not_written_over(here, capsys):
 
 def test_stored_data_that_were_damaged(here, capsys):
     pretrain(tiny_settings(here, max_seconds=0))
-    (here / "run" / "data" / "train" / "tokens.bin").write_bytes(b"\0")
-    fails(capsys, "tokens.bin", "pretrain", "--output", "run", "--resume")
+    (here / "run" / "data" / "rows" / "labels.bin").write_bytes(b"\0")
+    fails(capsys, "labels.bin", "pretrain", "--output", "run", "--resume")
 
 
 @pytest.mark.parametrize(

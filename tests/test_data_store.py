@@ -1,4 +1,4 @@
-"""The token store: what was written comes back, and damage is noticed on opening."""
+"""Rows and documents on disk: what was written comes back, and damage is noticed on opening."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from minimind.data import TokenStore, encode_documents, pack
+from minimind.data import TokenStore, encode_documents, open_rows, pack, pack_rows, write_rows
 from minimind.errors import UserError
 from minimind.tokenizer import train_tokenizer
 
@@ -143,3 +143,110 @@ def test_a_store_of_another_tokenizer_is_refused(folder):
     assert len(TokenStore.open(folder, tokenizer_digest="abc")) == 3
     with pytest.raises(UserError, match="another tokenizer"):
         TokenStore.open(folder, tokenizer_digest="abd")
+
+
+@pytest.fixture
+def rows_folder(tmp_path):
+    write_rows(tmp_path / "rows", pack_rows(DOCUMENTS, 6), vocab_size=10, tokenizer_digest="abc")
+    return tmp_path / "rows"
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "row_length", "types"),
+    [
+        (128, 128, ["int8", "int8", "int8"]),
+        (129, 129, ["int16", "int16", "int16"]),
+        (32768, 6, ["int16", "int16", "int8"]),
+        (32769, 6, ["int32", "int32", "int8"]),
+    ],
+)
+def test_whole_numbers_of_rows_take_the_smallest_type_that_fits(tmp_path, vocab_size, row_length, types):
+    documents = [[vocab_size - 1] * 3, *([n % 100] for n in range(row_length + 50))]
+    columns = write_rows(tmp_path / "rows", pack_rows(documents, row_length), vocab_size)
+    assert [columns[name].dtype.name for name in ("input_ids", "labels", "document_ids")] == types
+    packed = pack(documents, row_length)
+    assert all((columns[name] == packed.columns[name]).all() for name in packed.columns)
+
+
+def test_rows_need_no_more_memory_than_a_part_of_them(tmp_path):
+    alive = most = 0
+
+    class Counted(dict):
+        def __init__(self, *given):
+            nonlocal alive, most
+            super().__init__(*given)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    rows = (Counted(row) for row in pack_rows(([n % 9] * 6 for n in range(5000)), 6))
+    assert len(write_rows(tmp_path / "rows", rows, 10)["input_ids"]) == 5000
+    assert most <= 2 * 1024 + 1  # what is being written, and what is read meanwhile
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no row to store"),
+        ([{"input_ids": np.array([1, 10])}], "input_ids has ids from 1 to 10, but vocab_size is 10"),
+        ([{"input_ids": np.array([-1, 1])}], "input_ids has ids from -1 to 1"),
+        ([{"input_ids": np.array([1]), "labels": np.array([10])}], "labels has ids up to 10"),
+        (
+            [
+                {"input_ids": np.array([1]), "x": np.array([1])},
+                {"input_ids": np.array([1]), "x": np.array([0.5])},
+            ],
+            "x has numbers of type float64 that are not of type int64",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_stored_are_named(tmp_path, rows, message):
+    with pytest.raises(UserError, match=message):
+        write_rows(tmp_path / "rows", rows, vocab_size=10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_of_rows_that_fails_leaves_the_old_ones(rows_folder):
+    def rows():
+        yield from pack_rows([[1, 2]], 6)
+        raise KeyboardInterrupt
+
+    before = open_rows(rows_folder)["input_ids"].tolist()
+    with pytest.raises(KeyboardInterrupt):
+        write_rows(rows_folder, rows(), 10)
+    assert open_rows(rows_folder)["input_ids"].tolist() == before
+    assert sorted(os.listdir(rows_folder.parent)) == ["rows"]
+
+
+ROW_DAMAGE = {
+    "no index": (lambda f: (f / "index.json").unlink(), "not a folder of rows"),
+    "half an index": (lambda f: (f / "index.json").write_text('{"format": '), "cannot be read"),
+    "another index": (lambda f: change_index(f, format="minimind token store 1"), "not the index"),
+    "no column": (lambda f: change_index(f, columns={}), "not the index"),
+    "columns of nothing": (lambda f: change_index(f, columns=None), "not the index"),
+    "a column elsewhere": (lambda f: change_index(f, columns={"input_ids": "int8", "../x": "int8"}), "not the index"),
+    "an unknown type": (lambda f: change_index(f, columns={"input_ids": "object"}), "not the index"),
+    "a negative count": (lambda f: change_index(f, rows=-1), "not the index"),
+    "no labels": (lambda f: (f / "labels.bin").unlink(), "labels.bin: cannot be read"),
+    "labels cut short": (lambda f: os.truncate(f / "labels.bin", 10), "labels.bin: has 10 bytes instead of 12"),
+    "a foreign id": (lambda f: rewrite(f, "input_ids.bin", "int8", [1] * 11 + [10]), "id 10 in a vocabulary of 10"),
+    "a negative id": (lambda f: rewrite(f, "input_ids.bin", "int8", [1] * 11 + [-1]), "id -1 in a vocabulary"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ROW_DAMAGE)
+def test_damaged_rows_are_noticed_on_opening(rows_folder, kind):
+    damage, message = ROW_DAMAGE[kind]
+    damage(rows_folder)
+    with pytest.raises(UserError, match=message) as caught:
+        open_rows(rows_folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_of_another_tokenizer_are_refused(rows_folder):
+    assert len(open_rows(rows_folder, "abc")["input_ids"]) == 2
+    with pytest.raises(UserError, match="another tokenizer"):
+        open_rows(rows_folder, "abd")

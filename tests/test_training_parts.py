@@ -12,8 +12,8 @@ from minimind import MiniMind, ModelConfig
 from minimind.errors import UserError
 from minimind.settings import TrainingSettings
 from minimind.training import (
-    Batches,
     Optimizer,
+    RowBatches,
     causal_language_model,
     clip_gradients,
     cosine_schedule,
@@ -34,7 +34,8 @@ def tiny_rows(count: int = 12, length: int = 16, seed: int = 0) -> dict[str, np.
     documents = np.zeros((count, length), dtype=np.int64)
     for row, filled in enumerate(draw.integers(3, length, count)):
         documents[row, filled:] = -1
-    return {"input_ids": draw.integers(3, 20, (count, length)), "document_ids": documents}
+    ids = draw.integers(3, 20, (count, length))
+    return {"input_ids": ids, "labels": np.where(documents < 0, -100, ids), "document_ids": documents}
 
 
 def test_cosine_schedule_follows_its_formula():
@@ -100,19 +101,37 @@ def test_each_kind_of_parameter_gets_its_own_rate():
 
 def test_batches_are_a_function_of_their_number():
     rows = {"input_ids": np.arange(10)[:, None]}
-    batches = Batches(rows, batch_size=4, seed=3, epochs=2)
+    batches = RowBatches(rows, batch_size=4, seed=3, epochs=2)
     seen = [batch["input_ids"][:, 0].tolist() for step in range(6) for batch in batches.of_step(step)]
-    again = Batches(rows, batch_size=4, seed=3, epochs=2)
+    again = RowBatches(rows, batch_size=4, seed=3, epochs=2)
     assert [next(again.of_step(step))["input_ids"][:, 0].tolist() for step in (4, 1)] == [seen[4], seen[1]]
     assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2]
     assert sorted(chain(*seen[:3])) == sorted(chain(*seen[3:])) == list(range(10))  # each row once an epoch
     assert seen[:3] != seen[3:]  # in another order
-    other = Batches(rows, batch_size=4, seed=4)
+    other = RowBatches(rows, batch_size=4, seed=4)
     assert next(other.of_step(0))["input_ids"][:, 0].tolist() != seen[0]
 
 
+def test_whole_numbers_become_indices_and_all_others_keep_their_type():
+    columns = {
+        "ids": np.array([3, 2, 1], dtype=np.int16),
+        "numbers": np.array([-1, 0, 127], dtype=np.int8),
+        "log_probs": np.array([-0.7, 0.1, 2.5], dtype=np.float32),
+        "wide": np.array([-0.7, 0.1, 2.5]),
+        "told": np.array([True, False, True]),
+    }
+    batch = next(RowBatches(columns, batch_size=3).of_step(0))
+    types = {name: column.dtype for name, column in batch.items()}
+    assert types == {
+        "ids": torch.int64, "numbers": torch.int64, "log_probs": torch.float32, "wide": torch.float64,
+        "told": torch.bool,
+    }  # fmt: skip
+    order = RowBatches(columns, batch_size=3).rows_of(0)
+    assert all((batch[name].numpy() == column[order]).all() for name, column in columns.items())
+
+
 def test_the_last_step_takes_what_is_left():
-    batches = Batches({"x": np.arange(10)}, batch_size=4, accumulation_steps=2, epochs=1)
+    batches = RowBatches({"x": np.arange(10)}, batch_size=4, accumulation_steps=2, epochs=1)
     assert batches.step_count == 2
     assert [len(list(batches.of_step(step))) for step in range(3)] == [2, 1, 0]
 
@@ -122,12 +141,12 @@ def test_the_last_step_takes_what_is_left():
 )
 def test_batches_refuse_what_makes_no_step(wrong):
     with pytest.raises(UserError, match="at least 1, got 0"):
-        Batches({"x": np.arange(10)}, **wrong)
+        RowBatches({"x": np.arange(10)}, **wrong)
 
 
 def gradients_of_one_step(batch_size: int, accumulation_steps: int) -> dict[str, torch.Tensor]:
     model = tiny_model()
-    batches = Batches(tiny_rows(), batch_size, accumulation_steps=accumulation_steps)
+    batches = RowBatches(tiny_rows(), batch_size, accumulation_steps=accumulation_steps)
     settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16, clip_norm=1e9)
     fit(model, batches, causal_language_model, settings)
     return {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -148,7 +167,7 @@ def test_the_loss_of_a_step_is_the_mean_over_all_labels():
     whole = {name: torch.from_numpy(column) for name, column in rows.items()}
     loss_sum, count = causal_language_model(model, whole)
     settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16)
-    result = fit(model, Batches(rows, 5, accumulation_steps=3), causal_language_model, settings)
+    result = fit(model, RowBatches(rows, 5, accumulation_steps=3), causal_language_model, settings)
     assert result.rows[-1]["loss"] == pytest.approx(loss_sum.item() / int(count), rel=1e-5)
     assert result.rows[-1]["tokens"] == int(count)
 
@@ -174,7 +193,7 @@ def test_measuring_and_sampling_do_not_change_what_is_learned():
             learning_rate=0.01,
         )
         draw = (lambda: {"noise": torch.rand(3).tolist()}) if look else None
-        fit(model, Batches(tiny_rows(), 4), causal_language_model, settings, validate=draw)
+        fit(model, RowBatches(tiny_rows(), 4), causal_language_model, settings, validate=draw)
         return model
 
     torch.manual_seed(0)
@@ -192,7 +211,7 @@ def test_the_loop_learns(optimizer):
     settings = TrainingSettings(
         threads=1, steps=40, optimizer=optimizer, learning_rate=0.01, precision="fp32", max_seq_len=16
     )
-    result = fit(model, Batches(rows, 4), causal_language_model, settings)
+    result = fit(model, RowBatches(rows, 4), causal_language_model, settings)
     assert result.finished
     assert result.rows[0]["loss"] > 2.5
     assert result.rows[-1]["loss"] < 0.3
@@ -209,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update():
 
     rows["input_ids"][np.arange(12) != 7] %= 19
     settings = TrainingSettings(threads=1, steps=3, precision="fp32", max_seq_len=16, learning_rate=0.01)
-    batches = Batches(rows, 4, epochs=1)
+    batches = RowBatches(rows, 4, epochs=1)
     bad_step = next(step for step in range(3) if 7 in batches.rows_of(step))
     with pytest.raises(
         UserError, match=rf"step {bad_step + 1}: .*1 of the 4 rows of this batch: row with 19"
@@ -230,7 +249,7 @@ def test_running_out_of_memory_says_what_to_lower():
 
     settings = TrainingSettings(threads=1, steps=3, precision="fp32", batch_size=4)
     with pytest.raises(UserError, match=r"out of memory at step 1; lower --batch-size \(now 4\)"):
-        fit(tiny_model(), Batches(tiny_rows(), 4), objective, settings)
+        fit(tiny_model(), RowBatches(tiny_rows(), 4), objective, settings)
 
 
 def test_a_batch_without_labels_changes_nothing():
@@ -239,7 +258,7 @@ def test_a_batch_without_labels_changes_nothing():
     rows = {"input_ids": np.full((4, 8), 5), "document_ids": np.full((4, 8), -1)}
     fit(
         model,
-        Batches(rows, 4),
+        RowBatches(rows, 4),
         causal_language_model,
         TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=8),
     )

@@ -160,22 +160,24 @@ def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
         return [document.text for document in islice(World(seed).documents(), SAMPLE_DOCUMENTS)]
     files = find_files(source)
     sizes = [path.stat().st_size for path in files]
+    if sum(sizes) <= READ_WHOLE:
+        return [text for path in files for _, raw in _raw_rows(path) for text in _good_text(path, raw)]
     apart = max(1, sum(sizes) // SAMPLE_DOCUMENTS)
     texts, before = [], 0
     for path, size in zip(files, sizes, strict=True):
-        if sum(sizes) <= READ_WHOLE:
-            pieces = [raw for _, raw in _raw_rows(path)]
-        else:
-            # The places are counted over all files together, so that many small ones get no more than their share.
-            pieces = _pieces_at(path, range(-before % apart, size, apart))
+        # The places are counted over all files together, so that many small ones get no more than their share.
+        for raw in _pieces_at(path, range(-before % apart, size, apart)):
+            texts += [text[:SAMPLE_BYTES] for text in _good_text(path, raw)]
         before += size
-        for raw in pieces:
-            try:
-                text = KINDS["pretrain"](_fields(path, raw))["text"]
-            except BadRow:
-                continue
-            texts.append(text if sum(sizes) <= READ_WHOLE else text[:SAMPLE_BYTES])
     return texts
+
+
+def _good_text(path: Path, raw: bytes) -> list[str]:
+    """The text of a row; none if the row is bad."""
+    try:
+        return [_pretraining(_fields(path, raw))["text"]]
+    except BadRow:
+        return []
 
 
 def _pieces_at(path: Path, places: Sequence[int]) -> Iterator[bytes]:

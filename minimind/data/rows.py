@@ -207,7 +207,9 @@ def _pieces(examples: Iterable[Example], row_length: int) -> Iterator[Columns]:
             continue
         names = names or set(columns)
         if set(columns) != names:
-            raise UserError(f"example {number} has the columns {_listed(columns)}; those before {_listed(names)}")
+            raise UserError(
+                f"example {number} has the columns {_listed(columns)}; those before {_listed(names)}"
+            )
         for start in range(0, length, row_length):
             piece = {name: values[start : start + row_length] for name, values in columns.items()}
             if "labels" in piece:
@@ -222,7 +224,9 @@ def _columns_of(example: Example, number: int) -> Columns:
     columns = {name: np.asarray(values) for name, values in example.items()}
     if "input_ids" not in columns or "document_ids" in columns:
         found = _listed(columns)
-        raise UserError(f"example {number}: needs input_ids, and no document_ids (packing makes them); found {found}")
+        raise UserError(
+            f"example {number}: needs input_ids, and no document_ids (packing makes them); found {found}"
+        )
     shapes = {values.shape for values in columns.values()}
     if len(shapes) > 1 or columns["input_ids"].ndim != 1:
         found = ", ".join(f"{name} {values.shape}" for name, values in columns.items())

@@ -74,11 +74,15 @@ def open_rows(folder: str | os.PathLike[str], tokenizer_digest: str = "") -> dic
     index = _read_index(folder, ROWS_FORMAT, ("rows", "row_length", "vocab_size"), tokenizer_digest)
     shape = (index["rows"], index["row_length"])
     names = index.get("columns")
-    known = isinstance(names, dict) and "input_ids" in names
-    if not known or not all(name.isidentifier() and dtype in DTYPES for name, dtype in names.items()):
+    if (
+        not isinstance(names, dict)
+        or "input_ids" not in names
+        or not all(name.isidentifier() and dtype in DTYPES for name, dtype in names.items())
+    ):
         raise UserError(f"{folder / 'index.json'}: not the index of rows{_AGAIN}")
     columns = {
-        name: _map(folder / f"{name}.bin", dtype, shape[0] * shape[1]).reshape(shape) for name, dtype in names.items()
+        name: _map(folder / f"{name}.bin", dtype, shape[0] * shape[1]).reshape(shape)
+        for name, dtype in names.items()
     }
     _check_ids(folder / "input_ids.bin", columns["input_ids"].reshape(-1), index["vocab_size"])
     return columns
@@ -185,7 +189,9 @@ def _aside(folder: Path, what: str) -> Iterator[Path]:
     """A folder to write into; it takes the place of `folder` once all of it is on the disk."""
     aside = folder.with_name(folder.name + ".partial")
     try:
-        if folder.exists() and any(file.name != "index.json" and file.suffix != ".bin" for file in folder.iterdir()):
+        if folder.exists() and any(
+            file.name != "index.json" and file.suffix != ".bin" for file in folder.iterdir()
+        ):
             raise UserError(f"{folder}: exists and is not a {what}; choose another folder")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -242,11 +248,15 @@ def _smallest(low: int, high: int) -> np.dtype[Any]:
 def _check_fits(name: str, values: np.ndarray, dtype: np.dtype[Any], vocab_size: int) -> None:
     """Refuse what would be another number on the disk."""
     if name == "input_ids" and (values.min() < 0 or values.max() >= vocab_size):
-        raise UserError(f"input_ids has ids from {values.min()} to {values.max()}, but vocab_size is {vocab_size}")
+        raise UserError(
+            f"input_ids has ids from {values.min()} to {values.max()}, but vocab_size is {vocab_size}"
+        )
     if name == "labels" and values.max() >= vocab_size:
         raise UserError(f"labels has ids up to {values.max()}, but vocab_size is {vocab_size}")
     if values.dtype != dtype and not (values.astype(dtype) == values).all():
-        raise UserError(f"{name} has numbers of type {values.dtype} that are not of type {dtype}, as its first row is")
+        raise UserError(
+            f"{name} has numbers of type {values.dtype} that are not of type {dtype}, as its first row is"
+        )
 
 
 def _check_ids(path: Path, ids: np.ndarray, vocab_size: int) -> None:

@@ -22,7 +22,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..data import (
-    TokenStore, World, encode_documents, find_files, open_rows, pack_rows, read_records, tokenizer_sample,
+    TokenStore,
+    World,
+    encode_documents,
+    find_files,
+    open_rows,
+    pack_rows,
+    read_records,
+    tokenizer_sample,
     write_rows,
 )  # fmt: skip
 from ..errors import UserError
@@ -135,7 +142,9 @@ def read_corpus_file(folder: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         stored = None
-    if not isinstance(stored, dict) or not all(isinstance(stored.get(name), kind) for name, kind in STORED.items()):
+    if not isinstance(stored, dict) or not all(
+        isinstance(stored.get(name), kind) for name, kind in STORED.items()
+    ):
         raise UserError(f"{path}: damaged or missing")
     return stored
 
@@ -152,9 +161,7 @@ def make_corpus(
         wanted = world_tokens(settings, row_count)
         measured = list(islice(World(settings.seed).documents("validation"), settings.validation_documents))
         texts = (document.text for document in World(settings.seed).documents())
-        encoded = progress(
-            until(encode_documents(tokenizer, texts), wanted), "encoding, tokens", wanted, len
-        )
+        encoded = progress(until(encode_documents(tokenizer, texts), wanted), "encoding, tokens", wanted, len)
     else:
         source = settings.data_path
         records = read_records(source, skip_bad_rows=settings.skip_bad_rows)
@@ -196,7 +203,9 @@ def make_tokenizer(settings: PretrainSettings, vocab_size: int) -> tuple[Tokeniz
                 pass
         if settings.vocab_size is not None:
             raise
-        note = f"vocabulary: {error.largest} ids instead of {vocab_size}, the data have no more pairs to merge"
+        note = (
+            f"vocabulary: {error.largest} ids instead of {vocab_size}, the data have no more pairs to merge"
+        )
         return train_tokenizer(texts, error.largest), [note]
 
 
@@ -215,7 +224,8 @@ def hold_out(
         share: of all hashes, the part below which a document is kept.
         kept: gets the documents that were kept, one of each text, when all are read.
     """
-    waiting: dict[int, tuple[AnyDocument, int]] = {}  # by hash: a document, and how many copies of it were met
+    # By hash: a document, and how many copies of it were met.
+    waiting: dict[int, tuple[AnyDocument, int]] = {}
     largest_first: list[int] = []  # the same hashes, negative, as a heap
     below = share * 2.0**64
     handed_on = False
@@ -230,7 +240,8 @@ def hold_out(
             pushed_out, copies = waiting.pop(-heappop(largest_first))
             handed_on = True
             yield from [pushed_out] * copies
-    if not handed_on and len(waiting) > 1:  # Of a few documents all may fall below the share; one is needed to train on.
+    # Of a few documents all may fall below the share, and one is needed to train on.
+    if not handed_on and len(waiting) > 1:
         pushed_out, copies = waiting.pop(-heappop(largest_first))
         yield from [pushed_out] * copies
     kept += [waiting[number][0] for number in sorted(waiting)]
