@@ -1,6 +1,8 @@
 """The benchmark compares like with like: the baseline computes what our model computes."""
 
 import os
+import re
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from minimind.benchmark.busy import busy_process, busy_rows, worker
 from minimind.benchmark.decode import decode_rows
 from minimind.benchmark.rounds import in_turn
 from minimind.benchmark.train import ROW_LENGTH, random_documents, train_row
+from minimind.cli import main
 from minimind.errors import UserError
 from minimind.model import MiniMind
 
@@ -167,3 +170,38 @@ def test_a_worker_that_cannot_work_is_a_sentence(tmp_path):
         worker("train", str(tmp_path / "none")),
     ):
         pass
+
+
+def test_the_file_for_memory_has_its_size_and_no_document_twice():
+    import json
+
+    from minimind.benchmark.memory import DIFFERENT, lines
+
+    rows = list(lines(1_000_000))
+    assert 1_000_000 <= sum(map(len, rows)) < 1_010_000
+    texts = [json.loads(row)["text"] for row in rows]
+    assert len(set(texts)) == len(texts) > DIFFERENT
+
+
+def test_the_memory_of_a_command_is_its_peak_and_not_ours():
+    from minimind.benchmark.memory import peak_bytes
+
+    def peak(size: int) -> int:
+        return peak_bytes([sys.executable, "-c", f"block = b'x' * {size}; del block"])
+
+    assert peak(1_100_000_000) - peak(800_000_000) == pytest.approx(300_000_000, rel=0.1)
+    with pytest.raises(UserError, match="has ended with 3"):
+        peak_bytes([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_memory_of_a_training_on_a_file_is_a_row(monkeypatch, capsys):
+    import minimind.benchmark as benchmark
+    from minimind.benchmark.memory import memory_row
+
+    monkeypatch.setattr(benchmark, "memory_row", lambda: memory_row(1_000_000))
+    assert main(["benchmark", "memory"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"peak +limit +ratio\nmemory, 0.0 GB of text +0\.\d\d +1\.50 +0\.\d\d  GB at the peak", said
+    )
+    assert main(["benchmark", "memory", "--busy"]) == 2

@@ -148,12 +148,12 @@ claim("an untrained model guesses among all tokens", abs(before.loss - math.log(
 #
 # ## 6. The training loop
 #
-# This loop is all there is to it. Labels are the inputs; the model shifts them itself, so that each token is predicted from those before it.
+# This loop is all there is to it. The labels that packing gave are the inputs again; the model shifts them itself, so that each token is predicted from those before it. Where nothing can be predicted, a label is -100.
 
 # %%
 STEPS, ROWS, PEAK = 250, 8, 1e-2
 optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.95), weight_decay=0.0)
-labels = input_ids.masked_fill(document_ids < 0, -100)  # padding teaches nothing
+labels = torch.from_numpy(packed.columns["labels"])  # -100 on padding, which teaches nothing
 losses = []
 
 model.train()
