@@ -9,57 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..data import (
-    TokenStore,
-    World,
-    encode_documents,
-    find_files,
-    open_rows,
-    pack_rows,
-    read_records,
-    tokenizer_sample,
-    write_rows,
-)  # fmt: skip
+from ..data import TokenStore, World, encode_documents, pack_rows, read_records, tokenizer_sample, write_rows
 from ..errors import UserError
-from ..metrics import HeldOut, held_out
+from ..metrics import held_out
 from ..progress import progress
 from ..settings import PretrainSettings
 from ..tokenizer import Tokenizer, train_tokenizer
 from ..tokenizer.train import VocabularyTooLarge
+from .prepared import (
+    CORPUS_FILE,
+    Corpus,
+    corpus_key,
+    holds,
+    open_corpus,
+    read_corpus,
+    read_corpus_file,
+    read_held_out,
+    share,
+    take_if_whole,
+    take_over,
+)
+
+__all__ = ["Corpus", "open_corpus", "prepare_corpus", "read_held_out"]
 
 WORLD_TOKENS = 20_000_000
 """Most tokens of the embedded world that are stored; a longer run reads them again, in another order."""
-CORPUS_FILE = Path("data", "corpus.json")
-STORED = {"key": dict, "facts": dict, "notes": list, "bytes": list, "nats": list}
-"""What stands in that file: what the corpus was made from, its counts, what was said while it was made, and for each
-held-out document its length and its entropy, where that is known."""
-MADE_BY = ("data", "tokenizer", "training/corpus.py")
-"""Files and folders of this package that decide what a corpus becomes."""
-
-
-@dataclass
-class Corpus:
-    """What training reads."""
-
-    tokenizer: Tokenizer
-    rows: dict[str, np.ndarray]
-    """The documents to train on, packed: `input_ids`, `labels` and `document_ids`, each (rows, row_length), on disk."""
-    held_out: list[HeldOut]
-    """Documents to measure on."""
-    facts: dict[str, Any]
-    """Counts, for run.json and the report."""
 
 
 class Document(Protocol):
@@ -88,69 +70,30 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
     Raises:
         UserError: if the documents cannot be read, or are too few, or what is in `prepared` is something else.
     """
-    key = corpus_key(settings, vocab_size, row_count)
+    of_world = min(row_count * settings.max_seq_len, WORLD_TOKENS)
+    wanted = of_world if settings.data_path is None else None
+    key = corpus_key(settings, vocab_size, wanted)
     if settings.prepared is not None:
         base = Path(settings.prepared)
         if holds(base, key):
             take_over(base, folder)
         else:
-            make_corpus(settings, vocab_size, row_count, folder, key)
+            make_corpus(settings, vocab_size, wanted, folder, key)
             share(folder, base, key)
     else:
         here = Path(settings.output)
         others = sorted(here.parent.iterdir()) if here.parent.is_dir() else []
         if not any(take_if_whole(other, folder, key) for other in others if other.name != here.name):
-            make_corpus(settings, vocab_size, row_count, folder, key)
+            make_corpus(settings, vocab_size, wanted, folder, key)
     for note in read_corpus_file(folder)["notes"]:
         print(note)
-    return open_corpus(folder).tokenizer.vocab_size
-
-
-def open_corpus(folder: Path) -> Corpus:
-    """Read what `prepare_corpus` left.
-
-    Raises:
-        UserError: if it is not whole.
-    """
-    try:
-        tokenizer = Tokenizer.load(folder)
-        rows = open_rows(folder / "data" / "rows", tokenizer.digest)
-        kept, facts = read_held_out(folder)
-    except UserError as error:
-        raise UserError(f"{error}; start over with --overwrite") from None
-    return Corpus(tokenizer, rows, kept, facts)
-
-
-def read_held_out(folder: Path) -> tuple[list[HeldOut], dict[str, Any]]:
-    """The documents that a run held out, and the facts of its corpus."""
-    store = TokenStore.open(folder / "data" / "held_out")
-    stored = read_corpus_file(folder)
-    if not len(store) == len(stored["bytes"]) == len(stored["nats"]):
-        raise UserError(f"{folder / CORPUS_FILE}: is not of the documents beside it")
-    measures = zip(store, stored["bytes"], stored["nats"], strict=True)
-    return [HeldOut(ids.tolist(), size, nats) for ids, size, nats in measures], stored["facts"]
-
-
-def read_corpus_file(folder: Path) -> dict[str, Any]:
-    """What is known of a corpus beside its documents.
-
-    Raises:
-        UserError: if the file is missing or damaged.
-    """
-    path = folder / CORPUS_FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stored = None
-    if not isinstance(stored, dict) or not all(
-        isinstance(stored.get(name), kind) for name, kind in STORED.items()
-    ):
-        raise UserError(f"{path}: damaged or missing")
-    return stored
+    tokenizer = read_corpus(folder).tokenizer
+    tokenizer.save(folder)  # Beside the model, and not a link: to change it there changes no other run.
+    return tokenizer.vocab_size
 
 
 def make_corpus(
-    settings: PretrainSettings, vocab_size: int, row_count: int, folder: Path, key: dict[str, Any]
+    settings: PretrainSettings, vocab_size: int, wanted: int | None, folder: Path, key: dict[str, Any]
 ) -> None:
     """Read, split, encode and pack the documents, in one pass, so that a file need not fit into memory."""
     tokenizer, notes = make_tokenizer(settings, vocab_size)
@@ -158,7 +101,6 @@ def make_corpus(
     measured: list[Any]
     if settings.data_path is None:
         source, records = f"the embedded world, seed {settings.seed}", None
-        wanted = world_tokens(settings, row_count)
         measured = list(islice(World(settings.seed).documents("validation"), settings.validation_documents))
         texts = (document.text for document in World(settings.seed).documents())
         encoded = progress(until(encode_documents(tokenizer, texts), wanted), "encoding, tokens", wanted, len)
@@ -184,9 +126,9 @@ def make_corpus(
         "tokenizer_digest": tokenizer.digest,
     }
     measures = {"bytes": [document.bytes for document in kept], "nats": [document.nats for document in kept]}
+    tokenizer.save(folder / "data" / "tokenizer")
     stored = {"key": key, "facts": facts, "notes": notes, **measures}
     (folder / CORPUS_FILE).write_text(json.dumps(stored), encoding="utf-8")
-    tokenizer.save(folder)
 
 
 def make_tokenizer(settings: PretrainSettings, vocab_size: int) -> tuple[Tokenizer, list[str]]:
@@ -252,13 +194,13 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def until(documents: Iterator[list[int]], wanted: int) -> Iterator[list[int]]:
-    """Documents until they have this many tokens together."""
+def until(documents: Iterator[list[int]], wanted: int | None) -> Iterator[list[int]]:
+    """Documents until they have this many tokens together; all of them if it is None."""
     total = 0
     for ids in documents:
         yield ids
         total += len(ids)
-        if total >= wanted:
+        if wanted is not None and total >= wanted:
             return
 
 
@@ -279,120 +221,3 @@ def refuse_none(rows: Iterator[dict[str, np.ndarray]], source: str) -> Iterator[
         )
     yield first
     yield from rows
-
-
-def world_tokens(settings: PretrainSettings, row_count: int) -> int:
-    """How many tokens of the world a run needs."""
-    return min(row_count * settings.max_seq_len, WORLD_TOKENS)
-
-
-def corpus_key(settings: PretrainSettings, vocab_size: int, row_count: int) -> dict[str, Any]:
-    """All that decides what a corpus becomes, by the names that a user knows."""
-    key: dict[str, Any] = {
-        "max_seq_len": settings.max_seq_len,
-        "vocab_size": vocab_size if settings.tokenizer is None else None,
-        "lower vocab_size": settings.tokenizer is None and settings.vocab_size is None,
-        "tokenizer": None if settings.tokenizer is None else Tokenizer.load(settings.tokenizer).digest,
-        "validation_documents": settings.validation_documents,
-        "code of minimind": code_digest(),
-        "version of tokenizers": version("tokenizers"),
-    }
-    if settings.data_path is None:
-        return {**key, "data_path": None, "seed": settings.seed, "tokens": world_tokens(settings, row_count)}
-    files = [(path.resolve(), path.stat()) for path in find_files(settings.data_path)]
-    return {
-        **key,
-        "data_path": settings.data_path,
-        "files": [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in files],
-        "validation_share": settings.validation_share,
-        "skip_bad_rows": settings.skip_bad_rows,
-    }
-
-
-def code_digest() -> str:
-    """Changes with the code that makes a corpus."""
-    package = Path(__file__).parents[1]
-    code = hashlib.blake2b(digest_size=16)
-    for name in MADE_BY:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            code.update(file.read_bytes())
-    return code.hexdigest()
-
-
-def read_key(folder: Path) -> dict[str, Any] | None:
-    """What a folder was prepared from; None if nothing that can be read is there."""
-    try:
-        return read_corpus_file(folder)["key"]
-    except UserError:
-        return None
-
-
-def holds(base: Path, key: dict[str, Any]) -> bool:
-    """Whether a shared folder holds what this run needs; False if nothing is there yet.
-
-    Raises:
-        UserError: if it holds something else.
-    """
-    found = read_key(base)
-    if found == key:
-        try:
-            open_corpus(base)
-        except UserError as error:
-            raise UserError(f"{base}: is damaged, delete it ({error})") from None
-        return True
-    if found is None:
-        if base.exists() and (not base.is_dir() or any(base.iterdir())):
-            raise UserError(f"{base}: holds something else than prepared data; choose another --prepared")
-        return False
-    differ = [name for name in {**found, **key} if found.get(name) != key.get(name)]
-    values = {name: f"{name} was {found.get(name)!r}, now {key.get(name)!r}" for name in differ}
-    said = [text if len(text) < 100 else f"other {name}" for name, text in values.items()]
-    raise UserError(
-        f"{base}: was prepared from other data or settings: {'; '.join(said)}; choose another --prepared"
-    )
-
-
-def share(folder: Path, base: Path, key: dict[str, Any]) -> None:
-    """Let other runs have what lies in a folder. It appears in `base` whole, or not at all."""
-    aside = base.with_name(f".{base.name}.{os.getpid()}.partial")
-    try:
-        take_over(folder, aside)
-        os.rename(aside, base)  # onto nothing, or an empty folder; onto anything else it fails
-    except OSError as error:
-        if not holds(base, key):  # Another run that prepares the same may have been faster, which is as good.
-            raise UserError(f"{base}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def take_if_whole(other: Path, folder: Path, key: dict[str, Any]) -> bool:
-    """Take over what another run was made from, if that is what this one needs and nothing of it is damaged."""
-    if read_key(other) != key:
-        return False
-    try:
-        take_over(other, folder)
-        open_corpus(folder)
-        whole = read_key(other) == key  # unless it has been replaced meanwhile
-    except (OSError, UserError):
-        whole = False  # Damaged, or just being deleted: this run makes its own, as if nothing had been there.
-    if not whole:
-        shutil.rmtree(folder / "data", ignore_errors=True)
-    return whole
-
-
-def take_over(source: Path, folder: Path) -> None:
-    """Give a folder the prepared data of another one: the same files on the disk under a second name, where the disk
-    can do that, so they take no room and stay when the other folder is deleted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source / "data", folder / "data", copy_function=link)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(source / name, folder / name)  # Small, and readers like to change them.
-
-
-def link(source: str, target: str) -> None:
-    """One file under two names, or else a copy."""
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one that knows no links
-        shutil.copy2(source, target)
