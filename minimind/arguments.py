@@ -8,7 +8,6 @@ import difflib
 import errno
 import io
 import itertools
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import UserError, is_out_of_memory
+from .settings.training import Output
 
 Settings = TypeVar("Settings")
 
@@ -139,26 +139,28 @@ def _explain(said: str) -> str:
 
 def stored_settings(parsed: Settings) -> Settings | None:
     """The settings that a run was started with, if these ask to resume it."""
-    if not getattr(parsed, "resume", False):
+    from .runs import read_run
+
+    if not isinstance(parsed, Output) or not parsed.resume or parsed.overwrite:
         return None
-    try:
-        run = json.loads((Path(parsed.output) / "run.json").read_text(encoding="utf-8"))  # type: ignore[attr-defined]
-        before = {
-            **run["settings"],
-            "resume": False,
-            "overwrite": False,
-            "max_seconds": None,
-            "tensorboard": False,
-        }
-        if any((Path(parsed.output) / "checkpoints").glob("step-*")):  # type: ignore[attr-defined]
-            before["threads"] = None  # The checkpoint knows better: the number may have been pinned anew.
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # There is no run, or a damaged one: the stage itself says so.
+    folder = Path(parsed.output)
+    run = read_run(folder)
+    if run is None:
+        return None
+    before = {
+        **run["settings"],
+        "resume": False,
+        "overwrite": False,
+        "max_seconds": None,
+        "tensorboard": False,
+    }
+    if any((folder / "checkpoints").glob("step-*")):
+        before["threads"] = None  # The checkpoint knows better: the number may have been pinned anew.
     hints = get_type_hints(type(parsed))
     for name, value in before.items():
         if name in hints and not _is_of(value, hints[name]):
             raise UserError(
-                f"{Path(parsed.output) / 'run.json'}: damaged, the setting {name} is {value!r}; "  # type: ignore[attr-defined]
+                f"{folder / 'run.json'}: damaged, the setting {name} is {value!r}; "
                 "put it right, or start over with --overwrite"
             )
     return type(parsed)(**{name: value for name, value in before.items() if name in hints})

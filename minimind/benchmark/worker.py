@@ -6,11 +6,9 @@ that of `minimind pretrain` and `minimind generate`, with all that they do besid
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -21,7 +19,7 @@ from ..model import MiniMind
 from ..settings import PretrainSettings
 from ..training import RowBatches, causal_language_model, fit
 from ..training.corpus import open_corpus
-from ..training.objectives import Batch
+from ..training.objectives import Batch, Loss
 from ..training.threads import Threads
 
 PROMPT_LENGTH, NEW_TOKENS = 32, 128
@@ -40,16 +38,15 @@ def training(folder: Path) -> Callable[[float], float]:
     def train(seconds: float) -> float:
         tokens = 0
 
-        def counted(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        def counted(model: nn.Module, batch: Batch) -> Loss:
             nonlocal tokens
-            loss_sum, labels = causal_language_model(model, batch)
-            tokens += int(labels)
-            return loss_sum, labels
+            loss = causal_language_model(model, batch)
+            tokens += int(loss.count)
+            return loss
 
         settings.max_seconds = seconds
         began = time.perf_counter()
-        with redirect_stdout(io.StringIO()):
-            fit(model, batches, counted, settings)
+        fit(model, batches, counted, settings, quiet=True)
         return tokens / (time.perf_counter() - began)
 
     return train

@@ -6,7 +6,6 @@ a trained model holds for the one that comes with the package; a reader's own ma
 """
 
 import argparse
-import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import forgiving_output
 from ..errors import UserError
 from ..runs import describe_run, find_run, is_shipped, read_run
+from ..seeding import seed_everything as seed_everything
 from . import record
 from .claims import CLAIMS as CLAIMS
 from .claims import Claim as Claim
@@ -68,16 +68,6 @@ def flags(description: str | None, **defaults: Any) -> argparse.Namespace:
     _save_folder = values.save
     seed_everything(values.seed)
     return values
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's random generators."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def load_model(name: str = "pretrain") -> tuple["MiniMind", "Tokenizer", "World"]:

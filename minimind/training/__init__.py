@@ -6,18 +6,22 @@ from .batches import Batches, RowBatches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .clip import clip_gradients
 from .loop import FitResult, fit
-from .objectives import causal_language_model
+from .objectives import Batch, Loss, Objective, causal_language_model
 from .optimizer import Optimizer
 from .pretrain import pretrain
 from .schedule import cosine_schedule, wsd_schedule
+from .stage import run_stage
 
 # `python -m minimind.training.pretrain` runs a module that this file has imported. Python warns of it; it is
 # harmless here, because the module only calls its own function.
 warnings.filterwarnings("ignore", message="'minimind.training.*found in sys.modules", category=RuntimeWarning)
 
 __all__ = [
+    "Batch",
     "Batches",
     "FitResult",
+    "Loss",
+    "Objective",
     "Optimizer",
     "RowBatches",
     "causal_language_model",
@@ -26,6 +30,7 @@ __all__ = [
     "fit",
     "load_checkpoint",
     "pretrain",
+    "run_stage",
     "save_checkpoint",
     "wsd_schedule",
 ]

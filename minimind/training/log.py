@@ -4,10 +4,10 @@ request."""
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
 from collections import deque
+from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,24 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ..files import replace_text
 from ..progress import minutes
 from .report import write_report
+from .tally import Tally
 
 FORECAST_SECONDS = 10.0
 """Runs that are shorter are over before a forecast is read."""
 RECENT_SECONDS = 10.0
 """What counts as recent: older steps were perhaps made on a machine that was more busy, or less."""
+
+
+SHOWN = {
+    "perplexity": "perplexity {:.2f}",
+    "validation_perplexity": "held out {:.2f}",
+    "floor_perplexity": "floor {:.2f}",
+    "bits_per_byte": "{:.3f} bits per byte",
+}
+"""How the line of progress shows figures that have words of their own; others stand there under their names."""
 
 
 class Pace:
@@ -63,6 +74,7 @@ class Log:
         flops: floating-point operations that training spends on one token.
         peak: most of them that the device can do in a second, where known.
         numerics: how the numbers are computed, for the report; it is read when that is written.
+        quiet: print nothing.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class Log:
         flops: float,
         peak: float | None,
         numerics: dict[str, Any],
+        quiet: bool = False,
     ) -> None:
         self.total, self.flops, self.peak = total, flops, peak
         self.validate_every, self.numerics = validate_every, numerics
@@ -82,17 +95,18 @@ class Log:
         self.folder = folder
         self.rows: list[dict[str, Any]] = [row for row in read_metrics(self.path) if row["step"] <= step]
         self.latest: dict[str, Any] = {}
-        self.losses, self.labels = 0.0, 0
+        self.seen_last: dict[str, Any] = {}
+        self.tally = Tally()  # since the last row
         self.stepped = 0.0
         self.pace, self.forecast = Pace(), False
         self.seen = time.monotonic()  # when a step or a look ended last
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, soft_wrap=True, file=StringIO() if quiet else None)
         self.live: Live | None = None
         self.writer = _tensorboard_writer(folder, step) if tensorboard and folder else None
 
     def __enter__(self) -> Log:
         if self.path:
-            _replace(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+            replace_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=False)
             self.live.start()
@@ -108,34 +122,35 @@ class Log:
             write_report(self.folder, self.rows, self.numerics)
 
     def unwritten(self) -> dict[str, Any]:
-        """What was taken in since the last row, for the checkpoint."""
-        return {"unwritten_loss": self.losses, "unwritten_labels": self.labels}
+        """What was taken in since the last row, and seen last, for the checkpoint."""
+        return {"unwritten": asdict(self.tally), "seen_last": self.seen_last}
 
     def go_on_from(self, state: dict[str, Any] | None) -> None:
         """Take up what a checkpoint holds of the next row, so that a resumed run writes the same mean."""
         if state:
-            self.losses, self.labels = state["unwritten_loss"], state["unwritten_labels"]
+            self.tally, self.seen_last = Tally(**state["unwritten"]), state["seen_last"]
 
     def before(self, seen: dict[str, Any]) -> None:
         """Say what was measured before the first step."""
         self.pace.look(self._passed())
         if "validation_loss" in seen:
             self.say(f"before training: held-out loss {seen['validation_loss']:.3f}")
+        elif figures := [shown(name, value) for name, value in seen.items() if isinstance(value, float)]:
+            self.say(f"before training: {', '.join(figures)}")
 
     def look(self, seen: dict[str, Any]) -> None:
         """Take in what was measured on held-out data; the next row carries it."""
         self.pace.look(self._passed())
-        self.latest = seen
+        self.latest = self.seen_last = seen
 
-    def step(self, step: int, loss_sum: float, labels: int, norm: float, rate: float, seconds: float) -> None:
+    def step(self, step: int, tally: Tally, norm: float, rate: float, seconds: float) -> None:
         """Take in one step of the loop and the time it took; measuring and saving do not count."""
         self.stepped += seconds
         self.pace.step(self._passed())
-        self.losses += loss_sum
-        self.labels += labels
+        self.tally.add(tally)
         self.now = {"step": step, "gradient_norm": norm, "learning_rate": rate}
         if self.live:
-            self.live.update(Text(self._line(loss_sum / max(1, labels), self._speed())))
+            self.live.update(Text(self._line(tally.means(), self._speed())))
         elif not self.forecast and sum(self.pace.recent) >= 1 and self.pace.count >= 3 and step < self.total:
             self.forecast = True
             if self._left() >= FORECAST_SECONDS:
@@ -143,12 +158,11 @@ class Log:
 
     def row(self, tokens: int, seconds: float) -> None:
         """Write one row: the mean loss since the row before it, and the newest held-out measurement."""
-        loss = self.losses / max(1, self.labels)
-        speed = self._speed()
+        means, speed = self.tally.means(), self._speed()
         row = {
             "step": self.now["step"],
             "tokens": tokens,
-            "loss": loss,
+            **means,
             "validation_loss": None,
             "validation_perplexity": None,
             "floor_perplexity": None,
@@ -169,33 +183,29 @@ class Log:
                 if isinstance(value, int | float):
                     self.writer.add_scalar(name, value, row["step"])
         if not self.live and (self.latest or len(self.rows) % 10 == 0):
-            self.say(self._line(loss, speed))
+            self.say(self._line(means, speed))
         if self.latest.get("sample"):
             self.say(f"  the model writes: {' '.join(self.latest['sample'].split())}")
         if self.latest and self.folder:
             write_report(self.folder, self.rows, self.numerics)
         self.latest = {}
-        self.losses, self.labels, self.stepped = 0.0, 0, 0.0
+        self.tally, self.stepped = Tally(), 0.0
 
     def say(self, words: str) -> None:
         """Print a line that stays."""
         self.console.print(Text(words))
 
     def _speed(self) -> float:
-        return self.labels / max(self.stepped, 1e-9)
+        return self.tally.tokens / max(self.stepped, 1e-9)
 
-    def _line(self, loss: float, speed: float) -> str:
+    def _line(self, means: dict[str, float], speed: float) -> str:
         step = self.now["step"]
-        seen: dict[str, Any] = next(
-            (row for row in reversed([*self.rows, self.latest]) if row.get("validation_loss")), {}
-        )
-        parts = [f"step {step}/{self.total}", f"loss {loss:.3f}", f"perplexity {math.exp(min(loss, 50)):.2f}"]
-        if seen:
-            parts.append(f"held out {seen['validation_perplexity']:.2f}")
-        if seen.get("floor_perplexity"):
-            parts.append(f"floor {seen['floor_perplexity']:.2f}")
-        if seen.get("bits_per_byte"):
-            parts.append(f"{seen['bits_per_byte']:.3f} bits per byte")
+        parts = [f"step {step}/{self.total}"]
+        # Figures of the training, then those of the last look. A loss that a perplexity tells again is left out.
+        figures = {**means, **self.seen_last}
+        if "validation_perplexity" in figures:
+            figures.pop("validation_loss", None)
+        parts += [shown(name, value) for name, value in figures.items() if isinstance(value, float)]
         parts.append(f"{speed:,.0f} tokens/s")
         if self.peak:
             parts.append(f"MFU {speed * self.flops / self.peak:.1%}")
@@ -230,10 +240,14 @@ def read_metrics(path: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_suffix(".aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+def shown(name: str, value: float) -> str:
+    """A figure in the line of progress.
+
+    Examples:
+        >>> shown("bits_per_byte", 0.51234), shown("margin", 1.5)
+        ('0.512 bits per byte', 'margin 1.500')
+    """
+    return SHOWN.get(name, name.replace("_", " ") + " {:.3f}").format(value)
 
 
 def _tensorboard_writer(folder: Path, step: int) -> Any:

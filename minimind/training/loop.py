@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,15 @@ from .batches import Batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .clip import clip_gradients
 from .interrupt import StopSignals
+from .limits import check_training
 from .log import Log
 from .numerics import choose_numerics, model_flops, present_threads, resume_numerics, use_numerics
 from .objectives import Batch, Objective
-from .optimizer import Optimizer
-from .schedule import cosine_schedule, wsd_schedule
+from .optimizer import Optimizer, default_learning_rate
+from .schedule import rate_share
+from .tally import Tally
 from .threads import Threads
 from .trouble import broken_step, memory_advice
-
-LARGEST_MASK = 2**31
-"""Entries of a batch's attention mask, rows times tokens squared: as many bytes, and more for a moment."""
-MOST_THREADS = 1024
-"""Threads that can be asked for. A system gives out only so many, and OpenMP ends the program where it does not."""
-REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
-"""Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
 
 
 @dataclass
@@ -67,19 +61,21 @@ def fit(
     validate: Callable[[], dict[str, Any]] | None = None,
     sample: Callable[[], str] | None = None,
     describe_rows: Callable[[Batch], str] | None = None,
+    quiet: bool = False,
 ) -> FitResult:
     """Train a model in place.
 
     Args:
         model: any module that the objective can call; its device is where the work is done.
         batches: gives the batches of each step.
-        objective: gives the sum of the losses of a batch and their number.
+        objective: gives the sum of the losses of a batch, their number, and figures of its own.
         settings: learning rate, schedule, clipping, precision and the rest.
         folder: where checkpoints, metrics.jsonl and report.html go. None writes nothing.
-        validate: measures the model on held-out data; gives at least `validation_loss`.
+        validate: measures the model on held-out data; gives numbers by name.
         sample: lets the model write something.
         describe_rows: says in words what is in a batch, for the message about a batch that breaks the
             training.
+        quiet: print nothing.
 
     Returns:
         How it ended, and the measured rows.
@@ -109,7 +105,8 @@ def fit(
     validate_every = settings.validate_every or max(1, total // 10)
     log_every = max(1, total // 100)
     flops = model_flops(model, settings.max_seq_len)
-    log = Log(folder, total, step, validate_every, settings.tensorboard, flops, peak_flops(device), numerics)
+    peak = peak_flops(device)
+    log = Log(folder, total, step, validate_every, settings.tensorboard, flops, peak, numerics, quiet)
     log.go_on_from(state)
     number = present_threads(numerics)
     if state and number != (before := present_threads(state["numerics"])):
@@ -154,35 +151,35 @@ def fit(
             share = rate_share(settings, step, total)
             optimizer.set_rate(share)
 
-            # 2. The gradients of all batches of this step are added up, and so are their losses and labels.
+            # 2. The gradients of all batches of this step are added up, and so are their losses.
             optimizer.zero_grad()
             try:
-                loss_sum, labels = add_gradients(model, objective, batches.of_step(step), device, autocast)
+                tally = add_gradients(model, objective, batches.of_step(step), device, autocast)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise UserError(memory_advice(settings, step)) from None
                 raise
 
-            # 3. One division by all labels: the gradient of their mean, as one large batch would have it.
+            # 3. One division by their number: the gradient of the mean, as one large batch would have it.
             for parameter in model.parameters():
                 if parameter.grad is not None:
-                    parameter.grad /= max(1, labels)
+                    parameter.grad /= max(1, tally.count)
 
             # 4. A gradient that is too long is shortened; one that is not a number ends the run here.
             norm = float(clip_gradients(model.parameters(), settings.clip_norm))
-            if not math.isfinite(norm + loss_sum):
+            if not math.isfinite(norm + tally.loss):
                 with torch.no_grad(), autocast():
                     raise UserError(broken_step(model, objective, batches, step, device, describe_rows))
 
             # 5. The update.
             optimizer.step()
             step += 1
-            tokens += labels
+            tokens += tally.tokens
 
             # 6. What is written down, and the number of threads. Neither changes what the next step does, but for
             #    the last bits, where they depend on the threads.
             stepped = time.monotonic() - started
-            log.step(step, loss_sum, labels, norm, rate * share, stepped)
+            log.step(step, tally, norm, rate * share, stepped)
             threads.step(step, stepped)
             if step % validate_every == 0 or step == total:
                 log.look(look())
@@ -205,88 +202,16 @@ def add_gradients(
     batches: Iterable[Batch],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
-) -> tuple[float, int]:
+) -> Tally:
     """Add the gradients of the summed losses of some batches to the parameters.
 
     Returns:
-        The sum of all losses in nats, and how many labels they are of.
+        The losses and figures of all batches, added up.
     """
-    loss_sum = torch.zeros((), device=device)
-    labels = torch.zeros((), dtype=torch.long, device=device)
+    losses = []
     for batch in batches:
         batch = {name: column.to(device) for name, column in batch.items()}
         with autocast():
-            batch_loss, batch_labels = objective(model, batch)
-        batch_loss.backward()
-        loss_sum += batch_loss.detach()
-        labels += batch_labels
-    return float(loss_sum), int(labels)
-
-
-def check_training(settings: TrainingSettings) -> None:
-    """Refuse numbers that no training can use.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    at_least = {
-        "steps": 1, "epochs": 1, "batch_size": 1, "accumulation_steps": 1, "max_seq_len": 2, "validate_every": 1,
-        "threads": 1,
-        "sample_tokens": 0, "checkpoint_seconds": 0, "max_seconds": 0,
-    }  # fmt: skip
-    for name, smallest in at_least.items():
-        value = getattr(settings, name)
-        if value is not None and not smallest <= value < math.inf:
-            raise UserError(f"{name} must be at least {smallest}, got {value}")
-    if settings.threads is not None and settings.threads > MOST_THREADS:
-        raise UserError(f"threads must be at most {MOST_THREADS}, got {settings.threads}")
-    mask = settings.batch_size * settings.max_seq_len**2
-    if mask > LARGEST_MASK:
-        raise UserError(
-            f"batch_size {settings.batch_size:,} with max_seq_len {settings.max_seq_len:,} needs a mask of {mask:,} "
-            f"entries, at most {LARGEST_MASK:,} are possible; lower one of them"
-        )
-    for name, most in (("learning_rate", 1000), ("embedding_learning_rate", 1000), ("clip_norm", math.inf)):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value <= most:
-            raise UserError(f"{name} must be above 0 and at most {most}, got {value}")
-    for name in ("warmup", "decay", "learning_rate_floor", "weight_decay"):
-        if not 0 <= getattr(settings, name) <= 1:
-            raise UserError(f"{name} must be between 0 and 1, got {getattr(settings, name)}")
-    if settings.tensorboard and find_spec("tensorboard") is None:
-        raise UserError(
-            "TensorBoard is not installed; pip install 'minimind[tensorboard]', or leave --tensorboard out"
-        )
-    if settings.compile:
-        check_compiler()
-
-
-def check_compiler() -> None:
-    """Compile something small, to find out now whether this machine can.
-
-    Raises:
-        UserError: if it cannot, with torch's own reason.
-    """
-    try:
-        torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
-    except Exception as error:  # torch has many kinds, one for each compiler that is missing
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        raise UserError(f"--compile does not work on this machine: {reason}; leave it out") from None
-
-
-def rate_share(settings: TrainingSettings, step: int, total: int) -> float:
-    """The learning rate of a step as a share of its peak."""
-    warmup = math.ceil(settings.warmup * total)
-    if settings.schedule == "cosine":
-        return cosine_schedule(step, total, warmup, 1.0, settings.learning_rate_floor)
-    return wsd_schedule(
-        step, total, warmup, math.ceil(settings.decay * total), 1.0, settings.learning_rate_floor
-    )
-
-
-def default_learning_rate(model: nn.Module) -> float:
-    """Wider matrices get smaller steps, so that what they give changes by about as much."""
-    width = getattr(getattr(model, "config", None), "hidden_size", REFERENCE_WIDTH)
-    return REFERENCE_RATE * REFERENCE_WIDTH / max(width, REFERENCE_WIDTH)
+            losses.append(objective(model, batch))
+        losses[-1].sum.backward()
+    return Tally.of(losses)  # Only now: to look at a number makes a GPU wait for all that it was given.

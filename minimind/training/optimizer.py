@@ -14,6 +14,9 @@ from torch import nn
 
 from .muon import Muon
 
+REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
+"""Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
+
 
 class Optimizer:
     """Muon or AdamW for the weight matrices, AdamW for everything else.
@@ -100,3 +103,9 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
             continue
         (matrices if parameter.ndim == 2 and id(parameter) not in tables else others).append(parameter)
     return matrices, others
+
+
+def default_learning_rate(model: nn.Module) -> float:
+    """Wider matrices get smaller steps, so that what they give changes by about as much."""
+    width = getattr(getattr(model, "config", None), "hidden_size", REFERENCE_WIDTH)
+    return REFERENCE_RATE * REFERENCE_WIDTH / max(width, REFERENCE_WIDTH)

@@ -4,12 +4,13 @@ scheme."""
 from __future__ import annotations
 
 import html
-import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import replace_text
+from ..runs import read_run
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 96, 16, 44
@@ -45,10 +46,7 @@ def write_report(
     Returns:
         The file.
     """
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        run = {}
+    run = read_run(folder) or {}
     run["numerics"] = {**run.get("numerics", {}), **(numerics or {})}
     threads = changed_threads(run["numerics"])
     last = rows[-1] if rows else {}
@@ -74,9 +72,7 @@ def write_report(
         ]
     )
     path = folder / "report.html"
-    aside = path.with_suffix(".aside")
-    aside.write_text(page, encoding="utf-8")
-    os.replace(aside, path)
+    replace_text(path, page)
     return path
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from ..settings import TrainingSettings
+
 
 def cosine_schedule(step: int, total: int, warmup: int, peak: float, floor: float = 0.0) -> float:
     """Linear warm-up, then half a cosine from `peak` down to `floor`.
@@ -60,3 +62,13 @@ def wsd_schedule(step: int, total: int, warmup: int, decay: int, peak: float, fl
         return peak * (step + 1) / warmup
     left = max(0, total - step)
     return floor + (peak - floor) * min(1.0, left / max(1, decay))
+
+
+def rate_share(settings: TrainingSettings, step: int, total: int) -> float:
+    """The learning rate of a step as a share of its peak."""
+    warmup = math.ceil(settings.warmup * total)
+    if settings.schedule == "cosine":
+        return cosine_schedule(step, total, warmup, 1.0, settings.learning_rate_floor)
+    return wsd_schedule(
+        step, total, warmup, math.ceil(settings.decay * total), 1.0, settings.learning_rate_floor
+    )

@@ -38,7 +38,7 @@ def broken_step(
         for row in range(len(next(iter(batch.values())))):
             count += 1
             alone = {name: column[row : row + 1].to(device) for name, column in batch.items()}
-            if not math.isfinite(float(objective(model, alone)[0])):
+            if not math.isfinite(float(objective(model, alone).sum)):
                 bad.append(alone)
     if bad and len(bad) < count:
         words = f": {'; '.join(describe_rows(row) for row in bad[:3])}" if describe_rows else ""
