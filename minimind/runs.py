@@ -21,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from .errors import UserError
 from .files import replace_text
 from .settings import TrainingSettings
@@ -229,7 +228,7 @@ def versions() -> dict[str, str]:
     """What the run was made with."""
     packages = ("torch", "numpy", "tokenizers", "safetensors")
     return {
-        "minimind": __version__,
+        "minimind": version("minimind"),
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }

@@ -18,6 +18,7 @@ from minimind.training import pretrain
 from minimind.training import threads as threads_module
 from minimind.training.checkpoint import find_checkpoints, read_state
 from minimind.training.log import Log, Pace
+from minimind.training.tally import Tally
 from minimind.training.threads import KEPT_CHANGES, MEASURED_SECONDS, Threads, measure
 
 
@@ -306,8 +307,8 @@ def test_the_progress_line_counts_steps_and_looks_that_are_left(monkeypatch, cap
         log.before({})
         for step in range(1, total + 1):
             pass_by(0.5 if step > 1 else 3.0)
-            log.step(step, 1.0, 1, 1.0, 0.1, 0.5)
-            forecasts[step] = (clock[0], log._line(1.0, 1.0).rsplit(" · ", 1)[1])
+            log.step(step, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
+            forecasts[step] = (clock[0], log._line({"loss": 1.0}, 1.0).rsplit(" · ", 1)[1])
             if step % every == 0 or step == total:
                 pass_by(4.0)
                 log.look({})

@@ -12,6 +12,7 @@ from minimind import MiniMind, ModelConfig
 from minimind.errors import UserError
 from minimind.settings import TrainingSettings
 from minimind.training import (
+    Loss,
     Optimizer,
     RowBatches,
     causal_language_model,
@@ -165,11 +166,11 @@ def test_the_loss_of_a_step_is_the_mean_over_all_labels():
     model = tiny_model()
     rows = tiny_rows()
     whole = {name: torch.from_numpy(column) for name, column in rows.items()}
-    loss_sum, count = causal_language_model(model, whole)
+    loss = causal_language_model(model, whole)
     settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16)
     result = fit(model, RowBatches(rows, 5, accumulation_steps=3), causal_language_model, settings)
-    assert result.rows[-1]["loss"] == pytest.approx(loss_sum.item() / int(count), rel=1e-5)
-    assert result.rows[-1]["tokens"] == int(count)
+    assert result.rows[-1]["loss"] == pytest.approx(loss.sum.item() / int(loss.count), rel=1e-5)
+    assert result.rows[-1]["tokens"] == int(loss.count)
 
 
 def test_padding_teaches_nothing():
@@ -178,7 +179,7 @@ def test_padding_teaches_nothing():
     before = causal_language_model(model, rows)
     rows["input_ids"][rows["document_ids"] < 0] = 7
     after = causal_language_model(model, rows)
-    torch.testing.assert_close(before, after)
+    torch.testing.assert_close((before.sum, before.count), (after.sum, after.count))
 
 
 def test_measuring_and_sampling_do_not_change_what_is_learned():
@@ -207,7 +208,8 @@ def test_measuring_and_sampling_do_not_change_what_is_learned():
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_loop_learns(optimizer):
     model = tiny_model()
-    rows = {"input_ids": np.tile(np.arange(3, 19), (8, 1)), "document_ids": np.zeros((8, 16), dtype=np.int64)}
+    ids = np.tile(np.arange(3, 19), (8, 1))
+    rows = {"input_ids": ids, "labels": ids, "document_ids": np.zeros((8, 16), dtype=np.int64)}
     settings = TrainingSettings(
         threads=1, steps=40, optimizer=optimizer, learning_rate=0.01, precision="fp32", max_seq_len=16
     )
@@ -223,8 +225,8 @@ def test_a_loss_that_is_no_number_stops_before_the_update():
     rows["input_ids"][7, 0] = 19
 
     def objective(model, batch):
-        loss_sum, count = causal_language_model(model, batch)
-        return loss_sum * (math.nan if bool((batch["input_ids"] == 19).any()) else 1.0), count
+        loss = causal_language_model(model, batch)
+        return Loss(loss.sum * (math.nan if bool((batch["input_ids"] == 19).any()) else 1.0), loss.count)
 
     rows["input_ids"][np.arange(12) != 7] %= 19
     settings = TrainingSettings(threads=1, steps=3, precision="fp32", max_seq_len=16, learning_rate=0.01)
@@ -243,6 +245,39 @@ def test_a_loss_that_is_no_number_stops_before_the_update():
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
+def test_figures_of_a_step_are_means_over_all_its_batches():
+    def objective(model, batch):
+        loss = causal_language_model(model, batch)
+        margin = batch["margin"]  # a column of floats, one a row
+        return Loss(
+            loss.sum, loss.count, {"margin": (margin.sum(), torch.tensor(len(margin)))}, tokens=loss.count * 2
+        )
+
+    rows = {**tiny_rows(), "margin": np.linspace(-0.7, 0.4, 12, dtype=np.float32)}
+    settings = TrainingSettings(threads=1, steps=1, precision="fp32", max_seq_len=16)
+    result = fit(tiny_model(), RowBatches(rows, 5, accumulation_steps=3), objective, settings)
+    assert result.rows[-1]["margin"] == pytest.approx(-0.15)
+    assert result.rows[-1]["tokens"] == 2 * int((rows["labels"][:, 1:] != -100).sum())
+    assert "perplexity" not in result.rows[-1]
+
+
+def test_quiet_training_prints_nothing(capfd):
+    settings = TrainingSettings(threads=1, steps=2, precision="fp32", max_seq_len=16)
+
+    def train(quiet: bool):
+        batches = RowBatches(tiny_rows(), 4)
+        return fit(
+            tiny_model(), batches, causal_language_model, settings, validate=lambda: {"x": 1.5}, quiet=quiet
+        )
+
+    loud = train(quiet=False)
+    assert "step 2/2" in capfd.readouterr().out
+    quiet = train(quiet=True)
+    assert capfd.readouterr() == ("", "")
+    assert [row["loss"] for row in quiet.rows] == [row["loss"] for row in loud.rows]
+    assert quiet.rows[-1]["perplexity"] == pytest.approx(math.exp(quiet.rows[-1]["loss"]))
+
+
 def test_running_out_of_memory_says_what_to_lower():
     def objective(model, batch):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
@@ -255,7 +290,11 @@ def test_running_out_of_memory_says_what_to_lower():
 def test_a_batch_without_labels_changes_nothing():
     model = tiny_model()
     before = [parameter.clone() for parameter in model.parameters()]
-    rows = {"input_ids": np.full((4, 8), 5), "document_ids": np.full((4, 8), -1)}
+    rows = {
+        "input_ids": np.full((4, 8), 5),
+        "labels": np.full((4, 8), -100),
+        "document_ids": np.full((4, 8), -1),
+    }
     fit(
         model,
         RowBatches(rows, 4),

@@ -41,7 +41,6 @@ PRESENTATION = {
         "errors",
         "files",
         "progress",
-        "runs",
         "training/log",
         "training/report",
         "training/threads",

@@ -59,7 +59,8 @@ def read_corpus(folder: Path) -> Corpus:
     """As `open_corpus`, for a folder that need not be a run's."""
     tokenizer = Tokenizer.load(folder / "data" / "tokenizer")
     rows = open_rows(folder / "data" / "rows", tokenizer.digest)
-    return Corpus(tokenizer, rows, *read_held_out(folder))
+    kept, facts = read_held_out(folder)
+    return Corpus(tokenizer, rows, kept, {**facts, "rows": len(rows["input_ids"])})
 
 
 def read_held_out(folder: Path) -> tuple[list[HeldOut], dict[str, Any]]:

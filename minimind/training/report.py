@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def write_report(
             f"<h1>Run {html.escape(folder.name)}</h1>",
             f"<p>{html.escape(summary(last))}</p>",
             f"<p>{html.escape(threads)}</p>" if threads else "",
-            f"<h2>Loss</h2>{loss_curve(rows)}" if len(rows) > 1 else "",
+            curves(rows),
             "<h2>What the model writes</h2>" if samples else "",
             *(
                 f"<p>After {row['step']} steps:</p><blockquote>{html.escape(row['sample'])}</blockquote>"
@@ -84,7 +85,9 @@ def summary(row: dict[str, Any]) -> str:
     if not row:
         return "No step has been measured yet."
     words = f"After {row['step']:,} steps and {row['tokens']:,} tokens "
-    words += f"the training loss is {row['loss']:.3f} nats a token."
+    words += (
+        f"the training loss is {row['loss']:.3f}" + (" nats a token" if "perplexity" in row else "") + "."
+    )
     if row.get("validation_perplexity"):
         words += f" Perplexity on held-out documents: {row['validation_perplexity']:.3f}"
         if row.get("floor_perplexity"):
@@ -124,33 +127,76 @@ def readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def loss_curve(rows: Sequence[dict[str, Any]]) -> str:
-    """Training loss, held-out loss and floor over the steps, as SVG. The loss axis is logarithmic."""
-    training = [(row["step"], row["loss"]) for row in rows]
-    held_out = [(row["step"], row["validation_loss"]) for row in rows if row.get("validation_loss")]
+def curves(rows: Sequence[dict[str, Any]]) -> str:
+    """The loss over the steps, and each figure of the objective's own, one curve below the other, as SVG."""
+    if len(rows) < 2:
+        return ""
+    in_nats = "perplexity" in rows[-1]  # the loss of a token, then; its logarithm shows what is left to learn
     floor = next((math.log(row["floor_perplexity"]) for row in rows if row.get("floor_perplexity")), None)
-    values = [loss for _, loss in training + held_out] + ([floor] if floor else [])
-    low, high = max(1e-3, min(values) * 0.9), max(values) * 1.05
-    last_step = training[-1][0]
+    loss = [Line("training", "loss", 1.5, points_of(rows, "loss"))]
+    if held_out := points_of(rows, "validation_loss"):
+        loss.append(Line("held out", "held", 2.5, held_out))
+    if floor is not None:
+        loss.append(Line("floor", "floor", 2, [(0, floor), (rows[-1]["step"], floor)], dashed=True))
+    parts = ["<h2>Loss</h2>", draw(loss, "loss, nats a token (log scale)" if in_nats else "loss", in_nats)]
+    for name in rows[-1]:
+        points = points_of(rows, name)
+        if name not in COMMON and len(points) > 1:
+            words = name.replace("_", " ")
+            own = Line("", "held", 2, points)
+            parts += [f"<h2>{html.escape(words.capitalize())}</h2>", draw([own], html.escape(words), False)]
+    return "".join(parts)
+
+
+COMMON = {
+    "step", "tokens", "loss", "perplexity", "validation_loss", "validation_perplexity", "floor_perplexity",
+    "bits_per_byte", "learning_rate", "gradient_norm", "tokens_per_second", "seconds", "mfu",
+}  # fmt: skip
+"""What every run writes down, and the loss in other words; it gets no curve of its own."""
+
+
+@dataclass
+class Line:
+    """A line of a curve."""
+
+    words: str
+    colour: str
+    width: float
+    points: Sequence[tuple[float, float]]
+    """(step, value), in the order of the steps."""
+    dashed: bool = False
+
+
+def points_of(rows: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(step, value) of each row that has a number of this name."""
+    return [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float)]
+
+
+def draw(lines: Sequence[Line], axis: str, logarithmic: bool) -> str:
+    """Lines over the steps, as SVG, each labelled with its last value."""
+    values = [value for line in lines for _, value in line.points]
+    low, high = min(values), max(values)
+    if logarithmic:
+        low, high = max(1e-3, low * 0.9), high * 1.05
+    else:
+        margin = 0.05 * (high - low) or max(0.05 * abs(high), 1e-3)
+        low, high = low - margin, high + margin
+    last_step = lines[0].points[-1][0]
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def x(step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / last_step
+        return LEFT + (right - LEFT) * step / last_step
 
-    def y(loss: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (math.log(high / max(loss, low)) / math.log(high / low))
+    def y(value: float) -> float:
+        if logarithmic:
+            return TOP + (bottom - TOP) * (math.log(high / max(value, low)) / math.log(high / low))
+        return TOP + (bottom - TOP) * (high - value) / (high - low)
 
-    def line(points: Sequence[tuple[float, float]], colour: str, width: float) -> str:
-        path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
-        return f'<polyline points="{path}" fill="none" stroke="var(--{colour})" stroke-width="{width}"/>'
-
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="Loss over {last_step} steps, from {training[0][1]:.2f} to {training[-1][1]:.2f} '
-        'nats a token">'
-    ]
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    first, last = lines[0].points[0][1], lines[0].points[-1][1]
+    label = f"{axis} over {last_step} steps, from {first:.2f} to {last:.2f}"
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
     soft = 'fill="var(--soft)"'
-    for tick in loss_ticks(low, high):
+    for tick in loss_ticks(low, high) if logarithmic else even_ticks(low, high):
         height = f"{y(tick):.1f}"
         parts.append(f'<line x1="{LEFT}" x2="{right}" y1="{height}" y2="{height}" stroke="var(--line)"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end" {soft}>{tick:g}</text>')
@@ -159,27 +205,20 @@ def loss_curve(rows: Sequence[dict[str, Any]]) -> str:
         parts.append(f'<text x="{x(step):.1f}" y="{bottom + 18}" text-anchor="middle" {soft}>{step:,}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle" {soft}>step</text>')
     parts.append(
-        f'<text transform="translate(13 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
-        f'text-anchor="middle" {soft}>loss, nats a token (log scale)</text>'
+        f'<text transform="translate(13 {(TOP + bottom) / 2}) rotate(-90)" '
+        f'text-anchor="middle" {soft}>{axis}</text>'
     )
-    labels = [(training[-1][1], "training", "loss")]
-    parts.append(line(training, "loss", 1.5))
-    if held_out:
-        parts.append(line(held_out, "held", 2.5))
-        labels.append((held_out[-1][1], "held out", "held"))
-    if floor:
-        parts.append(
-            line([(0, floor), (last_step, floor)], "floor", 2).replace("/>", ' stroke-dasharray="6 4"/>')
-        )
-        labels.append((floor, "floor", "floor"))
+    for line in lines:
+        path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in line.points)
+        dashes = ' stroke-dasharray="6 4"' if line.dashed else ""
+        stroke = f'stroke="var(--{line.colour})" stroke-width="{line.width}"{dashes}'
+        parts.append(f'<polyline points="{path}" fill="none" {stroke}/>')
     below = -math.inf
-    for loss, words, colour in sorted(labels, reverse=True):
-        below = max(
-            y(loss) + 4, below + 15
-        )  # Labels of lines that end close together stand one below the other.
-        parts.append(
-            f'<text x="{WIDTH - RIGHT + 8}" y="{below:.1f}" fill="var(--{colour})">{words} {loss:.2f}</text>'
-        )
+    for value, line in sorted(((line.points[-1][1], line) for line in lines), key=lambda pair: -pair[0]):
+        # Labels of lines that end close together stand one below the other.
+        below = max(y(value) + 4, below + 15)
+        words = f"{line.words} {value:.2f}".strip()
+        parts.append(f'<text x="{right + 8}" y="{below:.1f}" fill="var(--{line.colour})">{words}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -188,3 +227,16 @@ def loss_ticks(low: float, high: float) -> list[float]:
     candidates = [base * 10**power for power in range(-3, 3) for base in (1, 1.5, 2, 3, 4, 5, 7)]
     inside = [round(tick, 6) for tick in candidates if low <= tick <= high]
     return inside[:: max(1, len(inside) // 6)]
+
+
+def even_ticks(low: float, high: float) -> list[float]:
+    """Round numbers at equal distances inside the range, three to six of them.
+
+    Examples:
+        >>> even_ticks(-0.31, 1.2)
+        [0.0, 0.5, 1.0]
+    """
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [round(number * step, 12) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

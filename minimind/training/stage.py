@@ -131,7 +131,8 @@ def print_plan(folder: RunFolder) -> None:
     """Say what is about to happen."""
     model, data, numerics = (folder.facts[name] for name in ("model", "data", "numerics"))
     print(f"model: {model['parameters']:,} parameters, {model['vocab_size']} token ids")
-    print(f"data: {data['source']}, {data['training_documents']:,} documents in {data['rows']:,} rows")
+    rows = f", {data['training_documents']:,} documents in {data['rows']:,} rows" if "rows" in data else ""
+    print(f"data: {data['source']}{rows}")
     print(
         f"device: {numerics['device']}, {counted(numerics['threads'], 'thread')}, {numerics['precision']}, "
         f"attention {numerics['attention_path']}"

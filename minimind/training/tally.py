@@ -28,8 +28,8 @@ class Tally:
         tally = cls()
         for loss in losses:
             tokens = loss.count if loss.tokens is None else loss.tokens
-            metrics = {name: [float(total), float(count)] for name, (total, count) in loss.metrics.items()}
-            tally.add(cls(float(loss.sum), int(loss.count), int(tokens), metrics))
+            metrics = {name: [total.item(), count.item()] for name, (total, count) in loss.metrics.items()}
+            tally.add(cls(loss.sum.item(), int(loss.count), int(tokens), metrics))
         return tally
 
     def add(self, other: Tally) -> None:
