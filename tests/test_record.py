@@ -154,6 +154,25 @@ def test_a_part_that_differs_has_all_measured_anew(script, capfd):
     assert [row["double"] for row in kept["result"]] == [52.5] * 3
 
 
+def test_a_cell_that_is_the_same_confirms_a_result_that_is_no_list(script, capfd):
+    cells = SCRIPT.replace(
+        '"double": 21 * factor})',
+        '"double": [21 * factor, print("all")]}, lambda: {"double": [factor * 21]})',
+    ).replace('found["double"] ==', 'found["double"][0] ==')
+    assert cells != SCRIPT
+    script.write_text(cells, encoding="utf-8")
+    assert cli.main(["record"]) == 0
+    assert "all" in capfd.readouterr().out
+    script.write_text(cells.replace("factor = 2", "factor = 4 // 2"), encoding="utf-8")
+    assert cli.main(["record", "--confirm"]) == 0
+    said = capfd.readouterr().out
+    assert "is confirmed" in said
+    assert "all" not in said.splitlines()
+    script.write_text(cells.replace("factor = 2", "factor = 3"), encoding="utf-8")
+    assert cli.main(["record", "--confirm"]) == 0
+    assert "is not confirmed; measuring it anew" in capfd.readouterr().out
+
+
 def test_what_has_no_parts_is_measured_whole(script, capfd):
     assert cli.main(["record"]) == 0
     script.write_text(SCRIPT.replace("factor = 2", "factor = 3"), encoding="utf-8")

@@ -117,13 +117,16 @@ def claim_of_model(name: str, holds: Any) -> None:
         claim(name, holds)
 
 
-def recorded(name: str, measure: Callable[[], Any]) -> Any:
+def recorded(name: str, measure: Callable[[], Any], cell: Callable[[], Any] | None = None) -> Any:
     """The result of a measurement that takes minutes: from its record, unless `minimind record` is making it.
 
     Args:
         name: the script without `snippets/` and `.py`, such as `normalization/exp4_pre_or_post`; one record a script.
         measure: does the work at its full setting; gives numbers and strings in lists and dicts, as JSON keeps them
             (a dict's keys become strings).
+        cell: measures a part of that: some keys of its dicts, the first entries of its lists. `minimind record
+            --confirm` calls it, and where the part is the same to the bit the rest is taken to be so too. Without it
+            everything is measured.
 
     Returns:
         What `measure` gave when the record was made.
@@ -131,7 +134,7 @@ def recorded(name: str, measure: Callable[[], Any]) -> Any:
     Raises:
         UserError: if there is no record.
     """
-    result = record.result_of(name, measure)
+    result = record.result_of(name, measure, cell)
     if record.is_stale(name):
         warnings.warn(
             f"snippets/{name}.json is of other code than this; run `minimind record {name}`", stacklevel=2

@@ -59,12 +59,14 @@ def confirming() -> bool:
     return CONFIRMING in os.environ
 
 
-def result_of(name: str, measure: Callable[[], Any]) -> Any:
+def result_of(name: str, measure: Callable[[], Any], cell: Callable[[], Any] | None = None) -> Any:
     """The recorded result of an experiment; measured now if `minimind record` runs the script.
 
     Args:
         name: the script without `snippets/` and `.py`, such as `normalization/exp4_pre_or_post`.
         measure: does the work; gives numbers in lists and dicts (JSON: a dict's keys become strings).
+        cell: measures a part of that again, to confirm the record: some keys of its dicts, the first entries of its
+            lists.
 
     Raises:
         UserError: if there is no record.
@@ -73,7 +75,7 @@ def result_of(name: str, measure: Callable[[], Any]) -> Any:
     if os.environ.get(RECORDING) == name:
         _write(script, measure)
     if os.environ.get(CONFIRMING) == name:
-        _confirm(script, measure)
+        _confirm(script, measure, cell)
     path = script.with_suffix(".json")
     if not path.is_file():
         raise UserError(f"{_shown(path)} is missing; `minimind record {name}` measures it")
@@ -162,21 +164,36 @@ def _run(script: Path, mode: str, name: str) -> int:
     return subprocess.run([sys.executable, str(script)], env={**os.environ, mode: name}).returncode
 
 
-def _confirm(script: Path, measure: Callable[[], Any]) -> None:
+def _confirm(script: Path, measure: Callable[[], Any], cell: Callable[[], Any] | None) -> None:
     """Measure a part again; where it is the same to the bit, the whole record counts as made by today's code.
 
     A script that cannot measure a part measures everything, and that is kept.
     """
     path = script.with_suffix(".json")
     started = time.perf_counter()
-    again = measure()
-    if not isinstance(again, Part):
+    again = cell() if cell else measure()
+    if cell is None and not isinstance(again, Part):
         _keep(script, again, time.perf_counter() - started)
         return
     stored = read(path)
-    if not again or json.loads(json.dumps(again)) != stored["result"][: len(again)]:
+    if not again or not is_part(json.loads(json.dumps(again)), stored["result"]):
         raise SystemExit(f"{_shown(path)}: what was measured again differs")
     _save(path, {**stored, "digest": digest_of(script)})
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    """Whether one result is a part of another: some keys of its dicts, the first entries of its lists, all equal.
+
+    Examples:
+        >>> whole = {"pre": [[1.5, 2.5], [3.5]], "post": [[4.5]]}
+        >>> is_part({"pre": [[1.5]]}, whole), is_part({"pre": [[1.5], [3.6]]}, whole), is_part({"pre": []}, whole)
+        (True, False, False)
+    """
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return bool(part) and all(name in whole and is_part(part[name], whole[name]) for name in part)
+    if isinstance(part, list) and isinstance(whole, list):
+        return 0 < len(part) <= len(whole) and all(map(is_part, part, whole))
+    return bool(part == whole)
 
 
 def _write(script: Path, measure: Callable[[], Any]) -> None:
