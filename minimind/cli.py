@@ -15,6 +15,7 @@ from typing import Any
 from . import __version__, settings
 from .arguments import complain, main_of, run_guarded
 from .errors import UserError
+from .files import write_aside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,15 +65,10 @@ def data(given: settings.DataSettings) -> None:
     path = Path(given.output) / name
     refuse_to_replace(path, given.overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            documents = islice(World(given.seed).documents(given.split), given.documents)
-            for document in progress(documents, "writing, documents", given.documents):
-                file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_aside(path) as part, open(part, "w", encoding="utf-8") as file:
+        documents = islice(World(given.seed).documents(given.split), given.documents)
+        for document in progress(documents, "writing, documents", given.documents):
+            file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
     print(f"{path}: {given.documents:,} documents, {path.stat().st_size / 1e6:.1f} MB")
 
 

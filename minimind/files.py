@@ -22,8 +22,8 @@ def write_aside(path: str | os.PathLike[str], durable: bool = False) -> Iterator
 
     Args:
         path: where the file or folder belongs.
-        durable: wait until the file is on the disk before it is renamed. A power cut could else leave a file
-            of the right name that is empty. The files of a folder are for the block to make durable.
+        durable: wait until the file, or all files of the folder, are on the disk before they are renamed. A
+            power cut could else leave a file of the right name that is empty.
 
     Yields:
         A path beside `path`, where nothing is yet.
@@ -40,12 +40,12 @@ def write_aside(path: str | os.PathLike[str], durable: bool = False) -> Iterator
     _remove(part)  # what a killed writer may have left
     try:
         yield part
-        if part.is_dir():
-            if path.is_dir():  # A folder can only be renamed to a name that is free.
-                shutil.rmtree(path)
-        elif durable:
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
+        for written in [part, *part.rglob("*")] if durable else []:
+            if written.is_file():
+                with open(written, "rb+") as file:
+                    os.fsync(file.fileno())
+        if part.is_dir() and path.is_dir():  # A folder can only be renamed to a name that is free.
+            shutil.rmtree(path)
         os.replace(part, path)
     finally:
         _remove(part)

@@ -7,7 +7,6 @@ and on a card, README.md. A test measures them again, so that code which no long
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from .arguments import run_guarded
 from .benchmark.rounds import machine
 from .errors import UserError
 from .evaluation import evaluate
+from .files import write_aside
 from .model import load
 from .runs import SHIPPED, read_run
 from .settings import EvaluateSettings, PretrainSettings
@@ -74,30 +74,27 @@ def ship(run_folder: Path, name: str) -> Path:
         raise UserError(f"{run_folder}: holds no finished run")
     rows = read_metrics(run_folder / "metrics.jsonl")
     model, tokenizer = load(run_folder)
-    target, aside = SHIPPED / name, SHIPPED / f"{name}.part"  # the old one stays until the new one is whole
-    shutil.rmtree(aside, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(aside)
-    size = (aside / "model.safetensors").stat().st_size
-    if size > LARGEST:
-        shutil.rmtree(aside)
-        raise UserError(f"{run_folder}: {size:,} bytes of weights, at most {LARGEST:,} are shipped")
-    tokenizer.save(aside)
-    curve = [{**row, "sample": None} for row in rows if row["validation_loss"] is not None]
-    (aside / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
-    run["settings"]["output"] = PretrainSettings().output
-    run["shipped"] = {
-        "command": command_of(run),
-        "seconds": round(rows[-1]["seconds"], 1),
-        "machine": processor(),
-    }
-    write_run(aside, run)  # `evaluate` reads there which world the model knows.
-    measured = evaluate(EvaluateSettings(str(aside), documents=DOCUMENTS, device="cpu"))
-    run["measured"] = {name: value for name, value in measured.items() if name not in ("run", "source")}
-    write_run(aside, run)
-    (aside / "README.md").write_text(card(name, run, curve), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
-    return target
+    with write_aside(SHIPPED / name) as aside:  # the old one stays until the new one is whole
+        model.to(torch.bfloat16).save_pretrained(aside)
+        size = (aside / "model.safetensors").stat().st_size
+        if size > LARGEST:
+            raise UserError(f"{run_folder}: {size:,} bytes of weights, at most {LARGEST:,} are shipped")
+        tokenizer.save(aside)
+        curve = [{**row, "sample": None} for row in rows if row["validation_loss"] is not None]
+        lines = "".join(json.dumps(row) + "\n" for row in curve)
+        (aside / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        run["settings"]["output"] = PretrainSettings().output
+        run["shipped"] = {
+            "command": command_of(run),
+            "seconds": round(rows[-1]["seconds"], 1),
+            "machine": processor(),
+        }
+        write_run(aside, run)  # `evaluate` reads there which world the model knows.
+        measured = evaluate(EvaluateSettings(str(aside), documents=DOCUMENTS, device="cpu"))
+        run["measured"] = {name: value for name, value in measured.items() if name not in ("run", "source")}
+        write_run(aside, run)
+        (aside / "README.md").write_text(card(name, run, curve), encoding="utf-8")
+    return SHIPPED / name
 
 
 def command_of(run: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import replace_text
 
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
 CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
@@ -217,9 +218,7 @@ def _keep(script: Path, result: Any, seconds: float) -> None:
 
 
 def _save(path: Path, kept: dict[str, Any]) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    replace_text(path, json.dumps(kept, indent=1, allow_nan=False) + "\n")
 
 
 def digest_of(script: Path) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...files import replace_text
 from .catalog import MODULES, find_task
 from .task import Task
 
@@ -114,9 +114,7 @@ class Desk:
     def _keep(self, name: str, **facts: Any) -> None:
         self.progress[name] = {**self.progress.get(name, {}), **facts}
         self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self.notes.with_suffix(".part")
-        aside.write_text(json.dumps(self.progress, indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, self.notes)
+        replace_text(self.notes, json.dumps(self.progress, indent=2) + "\n")
 
 
 def _digest(path: Path) -> str:
