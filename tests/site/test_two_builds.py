@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from _site import compare_claims, digest
+from _site.finish import compare_claims
+from _site.run import digest
 from mini import MiniSite
 from test_deterministic import LAB
 from test_exec import block, counts
@@ -76,7 +77,7 @@ def test_what_reads_a_shipped_model_rests_on_its_weights(
     (package / "__init__.py").write_text("")
     (package / "runs.py").write_text("SHIPPED = 'shipped'")
     (package / "other.py").write_text("")
-    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    monkeypatch.setattr("minimind.course.digest.PACKAGE", package)
     monkeypatch.setattr(digest, "SHIPPED", package / "shipped")
     seen = []
     for content in (b"\x00\xff", b"\x00\xfe"):

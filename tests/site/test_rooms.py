@@ -1,0 +1,55 @@
+"""The site's machinery keeps to its rooms: imports run downwards, no module needs one that needs it in turn."""
+
+from __future__ import annotations
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+from _site import hooks
+
+HOUSE = Path(hooks.__file__).parent
+ROOMS = ("finish", "fences", "marks", "run")  # from top to bottom; the hooks above them see all
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """For each module those that it imports."""
+    graph = grimp.build_graph("_site", cache_dir=None)
+    return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+
+def height(module: str) -> int:
+    """How far down a module's room lies; hooks.py stands above them all."""
+    room = module.partition(".")[2].partition(".")[0]
+    return ROOMS.index(room) if room in ROOMS else -1
+
+
+def test_rooms_import_only_from_rooms_below(imports: dict[str, set[str]]) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in imports.items()
+        for other in others
+        if height(module) > height(other)
+    ]
+    assert wrong == []
+    assert "_site.run.state" in imports["_site.finish.claims"], "the graph is not empty"
+
+
+def test_no_module_needs_one_that_needs_it(imports: dict[str, set[str]]) -> None:
+    order = list(TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
+    assert order.index("_site.run.state") < order.index("_site.hooks")
+
+
+def test_every_module_that_serves_an_event_is_a_component() -> None:
+    """And every event that a component serves is one that MkDocs is told of."""
+    names = {component.__name__ for component in hooks.COMPONENTS if hasattr(component, "__name__")}
+    serving = {
+        ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts)
+        for path in HOUSE.glob("*/*.py")
+        if "\ndef on_" in path.read_text(encoding="utf-8")
+    }
+    assert serving == names
+    served = {name for component in hooks.COMPONENTS for name in dir(component) if name.startswith("on_")}
+    assert served == {name for name in dir(hooks) if name.startswith("on_")}
