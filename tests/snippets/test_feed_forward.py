@@ -12,7 +12,7 @@ from minimind.data import World
 from minimind.model import TransformerBlock
 from minimind.tokenizer import train_tokenizer
 
-SNIPPETS = Path(__file__).resolve().parents[1] / "snippets/feed_forward"
+SNIPPETS = Path(__file__).resolve().parents[2] / "snippets/feed_forward"
 
 
 def constant(script: str, name: str):

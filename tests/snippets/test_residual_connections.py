@@ -2,32 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pytest
 import torch
-
-SCRIPTS = Path(__file__).resolve().parents[1] / "snippets/residual_connections"
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """Run a script as a reader does; gives the names that it defined."""
-    monkeypatch.chdir(tmp_path)
-    plt.switch_backend("Agg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run_script(name: str, *arguments: str) -> dict:
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with plt.rc_context():
-            return runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
-
-    yield run_script
-    torch.set_num_threads(threads)
 
 
 def test_the_streams_that_the_lens_reads_are_those_of_the_model(run):

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
-FOLDER = Path(__file__).resolve().parents[1] / "snippets/normalization"
 TWISTS = {
     "exp2_depth_and_gain": ["--layers", "40", "--gain", "1.5"],
     "exp4_pre_or_post": ["--narrow"],
 }
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """Run a script with these arguments; gives the names it defined."""
-    monkeypatch.chdir(tmp_path)
-    plt.switch_backend("Agg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run_script(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with plt.rc_context():
-            return runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
-
-    yield run_script
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

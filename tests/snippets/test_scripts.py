@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -17,7 +13,7 @@ from minimind.course import experiment
 from minimind.settings import PretrainSettings
 from minimind.training import pretrain
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "snippets").glob("*/*.py"))
 SCRIPTS_OF = {path.stem: path for path in SCRIPTS}
 ATTENTION = ROOT / "snippets/attention/exp1_attention_basics.py"
@@ -45,21 +41,14 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a script as a reader does, with these arguments; gives what it printed, or the names it defined."""
-    monkeypatch.chdir(tmp_path)
-    plt.switch_backend("Agg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def output_of(run, capsys):
+    """Run a script as a reader does, with these arguments; gives what it printed."""
 
-    def run_script(script: Path, *arguments: str, give: str = "output") -> Any:
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        with plt.rc_context():
-            names = runpy.run_path(str(script), run_name="__main__")
-        return names if give == "names" else capsys.readouterr().out
+    def output(script: Path, *arguments: str) -> str:
+        run(script.stem, *arguments)
+        return capsys.readouterr().out
 
-    yield run_script
-    torch.set_num_threads(threads)
+    return output
 
 
 @pytest.fixture(scope="session")
@@ -124,15 +113,15 @@ def claims_of(output: str) -> int:
 @pytest.mark.parametrize(
     "script", [path for path in SCRIPTS if not reads_a_model(path)], ids=lambda path: path.stem
 )
-def test_claims_hold_over_seeds(script, seed, run, tmp_path):
-    assert claims_of(run(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
+def test_claims_hold_over_seeds(script, seed, output_of, tmp_path):
+    assert claims_of(output_of(script, "--seed", str(seed), "--save", str(tmp_path / "figures"))) >= 1
     assert saved(tmp_path) == figures_of(script)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
-def test_claims_hold_of_the_shipped_model(script, run, tmp_path):
-    said = run(script, "--save", str(tmp_path / "figures"))
+def test_claims_hold_of_the_shipped_model(script, output_of, tmp_path):
+    said = output_of(script, "--save", str(tmp_path / "figures"))
     assert "model: shipped/pretrain, which comes with the package" in said
     assert claims_of(said) >= 1
     assert "not in your model" not in said
@@ -147,26 +136,26 @@ def test_claims_hold_of_the_shipped_model(script, run, tmp_path):
     ],
 )
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
-def test_a_readers_own_model_never_ends_a_script(script, kind, run, other_models):
-    said = run(script, "--model", str(other_models[kind]))
+def test_a_readers_own_model_never_ends_a_script(script, kind, output_of, other_models):
+    said = output_of(script, "--model", str(other_models[kind]))
     assert f"model: {other_models[kind]}, your own" in said
     # A model that has hardly learned anything lacks something that the script finds in the shipped one.
     if script != FLOOR:
         assert "not in your model: " in said
 
 
-def test_the_quoted_numbers_are_those_of_seed_42(run):
-    assert "seed 42 gives the quoted numbers" in run(SCRIPTS_OF["exp1_gradient_vanishing"])
+def test_the_quoted_numbers_are_those_of_seed_42(output_of):
+    assert "seed 42 gives the quoted numbers" in output_of(SCRIPTS_OF["exp1_gradient_vanishing"])
 
 
 @pytest.mark.parametrize("script", TWISTS, ids=lambda script: script.stem)
-def test_claims_hold_under_the_twist_of_the_page(script, run):
-    assert claims_of(run(script, *TWISTS[script])) >= 6
+def test_claims_hold_under_the_twist_of_the_page(script, output_of):
+    assert claims_of(output_of(script, *TWISTS[script])) >= 6
     assert " ".join(TWISTS[script]) in page_text(script.relative_to(ROOT).as_posix())
 
 
 def test_the_map_is_the_one_that_the_model_uses(run):
-    names = run(ATTENTION, give="names")
+    names = run(ATTENTION.stem)
     model, attention = names["model"], names["model"].model.layers[-1].self_attn
     seen = {}
     attention.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], output=output))
@@ -181,16 +170,16 @@ def test_the_map_is_the_one_that_the_model_uses(run):
 
 
 @pytest.mark.parametrize("script", READERS, ids=lambda path: path.stem)
-def test_a_model_that_is_nowhere_is_said_in_one_line(script, run):
+def test_a_model_that_is_nowhere_is_said_in_one_line(script, output_of):
     with pytest.raises(SystemExit, match=r"^error: nowhere: no such run") as stop:
-        run(script, "--model", "nowhere")
+        output_of(script, "--model", "nowhere")
     assert "\n" not in str(stop.value)
 
 
 @by_name
-def test_help_says_how_to_run(script, run, capsys):
+def test_help_says_how_to_run(script, output_of, capsys):
     with pytest.raises(SystemExit, match="0"):
-        run(script, "--help")
+        output_of(script, "--help")
     shown = capsys.readouterr().out
     assert "--seed" in shown
     assert "--save" in shown

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "snippets/attention"
-
 
 @pytest.fixture(scope="module")
-def names():
+def names(run_once):
     """What the script about the heads of a trained model defines, for the model that comes with the package."""
-    plt.switch_backend("Agg")
-    arguments = [str(SCRIPTS / "exp6_heads.py"), "--documents", "12", "--model", "shipped/pretrain"]
-    with pytest.MonkeyPatch.context() as patch, plt.rc_context():
-        patch.setattr(sys, "argv", arguments)
-        return runpy.run_path(arguments[0], run_name="__main__")
+    return run_once("exp6_heads", "--documents", "12", "--model", "shipped/pretrain")
 
 
 @pytest.fixture

@@ -3,33 +3,10 @@
 from __future__ import annotations
 
 import math
-import runpy
-import sys
-from pathlib import Path
 
-import matplotlib.pyplot as plt
-import pytest
 import torch
 
 from minimind.model import apply_rope, dot_product_attention
-
-SCRIPTS = Path(__file__).resolve().parents[1] / "snippets/position_encoding"
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """Run a script; gives the names that it defined."""
-    plt.switch_backend("Agg")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run_script(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with plt.rc_context():
-            return runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
-
-    yield run_script
-    torch.set_num_threads(threads)
 
 
 def test_the_head_of_the_shift_test_turns_as_the_package_does(run):
