@@ -88,3 +88,18 @@ def test_what_reads_a_shipped_model_rests_on_its_weights(
     digest.forget()
     assert seen[0][0] != seen[1][0]
     assert seen[0][1] == seen[1][1]
+
+
+def test_what_names_a_file_of_the_repository_rests_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    seen = []
+    for content in ("[a]", "[b]"):
+        (tmp_path / "pyproject.toml").write_text(content)
+        digest.forget()
+        seen.append((digest.digest_code("open('pyproject.toml')"), digest.digest_code("open('other.toml')")))
+    monkeypatch.undo()
+    digest.forget()
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] == seen[1][1]

@@ -22,6 +22,9 @@ SHIPPED = PACKAGE / "shipped"
 """The models that come with the package; a module that speaks of this folder is taken to read them all."""
 VERSIONS = ("torch", "numpy", "matplotlib", "tokenizers", "safetensors")
 ASKS = re.compile(r"""experiment\.recorded\(\s*["']([\w/]+)["']""")
+ANY_MODULE = ("subprocess", "runpy", "import_module", "find_spec")
+"""Code with one of these starts programs or finds modules by their names; it may rest on all of the package."""
+NAMED = re.compile(r"""["']([\w./-]+\.(?:toml|md|yml))["']""")
 
 
 class Package:
@@ -48,15 +51,16 @@ def forget() -> None:
 
 @cache
 def digest_code(code: str) -> str:
-    """A digest of all that importing what a code imports can load; of the whole package, if it starts programs.
+    """A digest of all that a code can load by its imports, and of the repository's files that it names.
 
     Raises:
         SyntaxError: if it is no Python code.
     """
-    if any(name in code for name in ("subprocess", "runpy", "import_module")):
-        return digest_package()
     files = sorted(digest.files_behind(code, loaded=True))
-    parts = [_versions(), *(_digest_module(path) for path in files)]
+    named = [path for name in NAMED.findall(code) if (path := ROOT / name).is_file()]
+    parts = [digest_files(named), *(_digest_module(path) for path in files)]
+    if any(name in code for name in ANY_MODULE):
+        parts.append(digest_package())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
