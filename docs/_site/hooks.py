@@ -36,22 +36,22 @@ COMPONENTS: list[Any] = [
     digest,  # what the package is today
     models,  # the live model is trained
     labs,  # notebooks: run in their folder, then made into pages of ours
-    # What stands on a page becomes Markdown that the extensions know ...
+    # Most of these act on a page's Markdown:
     values,  # [[= loss | .2f ]]: set aside, and put in again before the sessions end
     execute,  # ```python exec="1"
     custom,  # ```quiz, ```checklist, ```diagram
-    sources,  # ```source minimind.model.norm.RMSNorm
     lessons,  # <!-- time -->, <!-- exercise: rms_norm -->
     commands,  # <!-- commands -->
     records,  # <!-- record: normalization/exp4_pre_or_post -->
     roadmap,  # <!-- roadmap -->
     experiments,  # a script's tier below its command; at the end <!-- experiments -->
-    # ... and what came out becomes a page of ours.
+    # Most of these act on what it has become, its HTML:
     quiz,  # answers that were computed, what a prediction hides, the score
     maths,  # formulas
     glossary,  # tooltips of terms
     notes,  # the reader's box; at the end <!-- my notes -->
     paths,  # <!-- path: quick-start -->, <!-- cards -->; the tick at the page's end
+    sources,  # ```source minimind.model.norm.RMSNorm; last on the Markdown, so that no mark in a source is filled in
     banner,  # what of the page does not hold
     workers,  # fill the cache before the first page; note each page that is in it
     unindexed,  # pictures, until the search has read the page

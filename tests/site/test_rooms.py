@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import SimpleNamespace
 
 import grimp
 import pytest
 from _site import hooks
+from _site.fences import sources
+from _site.run.state import build
 
 HOUSE = Path(hooks.__file__).parent
 ROOMS = ("finish", "fences", "marks", "run")  # from top to bottom; the hooks above them see all
@@ -53,3 +56,20 @@ def test_every_module_that_serves_an_event_is_a_component() -> None:
     assert serving == names
     served = {name for component in hooks.COMPONENTS for name in dir(component) if name.startswith("on_")}
     assert served == {name for name in dir(hooks) if name.startswith("on_")}
+
+
+def test_marks_in_an_included_source_are_not_filled_in() -> None:
+    acting = [component for component in hooks.COMPONENTS if hasattr(component, "on_page_markdown")]
+    assert acting[-1] is sources
+
+
+def test_a_source_that_is_missing_is_told_with_its_line_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    fence = "```source minimind.nowhere\n```\n"
+    monkeypatch.setattr(build, "source", f"---\nlive: true\n---\n# Title\n\n<!-- cards -->\n\n{fence}")
+    monkeypatch.setattr(build, "config", SimpleNamespace(docs_dir="docs"))
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    monkeypatch.setattr(build, "page", page)
+    monkeypatch.setattr(build, "failures", [])
+    made = f"# Title\n\nwhat\nthe\nother\ncomponents\nhave\nmade\n\n{fence}"
+    assert "mm-failure" in sources.on_page_markdown(made, page, None, None)
+    assert build.failures[0].where == "docs/page.md:8"

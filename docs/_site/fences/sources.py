@@ -16,17 +16,16 @@ from ..run.state import ROOT, BlockError, build
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Swap each source fence for a Python block with the text it names."""
     lines: list[str | None] = list(markdown.split("\n"))
-    for fence in find_fences(markdown):
-        if fence.language != "source":
-            continue
+    # Other components have added lines; a failure is told with the line of the page's file.
+    written = [fence.first for fence in find_fences(build.source) if fence.language == "source"]
+    fences = [fence for fence in find_fences(markdown) if fence.language == "source"]
+    for fence, line in zip(fences, written, strict=True):
         try:
             text = _block(fence)
         except BlockError as error:
-            text = [
-                build.fail(build.where(fence.first + build.skipped), f"source: {error}").replace("\n", " ")
-            ]
+            text = [build.fail(build.where(line), f"source: {error}").replace("\n", " ")]
         indent = fence.indent
-        lines[fence.first - 1] = "\n".join(indent + line for line in text)
+        lines[fence.first - 1] = "\n".join(indent + words for words in text)
         lines[fence.first : fence.last] = [None] * (fence.last - fence.first)
     return "\n".join(line for line in lines if line is not None)
 
