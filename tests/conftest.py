@@ -22,7 +22,7 @@ MOST_PROCESSES = 8
 
 # Tests of a file share what is dear to make, so a file stays in one process; the files that look at the built site
 # stay together. In these files each test stands for itself.
-EACH_ALONE = ("tests/test_exercises.py", "tests/test_snippets.py")
+EACH_ALONE = ("tests/test_exercises.py", "tests/snippets/test_scripts.py")
 BUILT_SITE = ("tests/site/test_axe.py", "tests/site/test_links.py", "tests/site/test_site.py")
 
 LEFT_OUT = pytest.StashKey[int]()

@@ -66,7 +66,7 @@ def test_a_change_of_what_is_measured_makes_it_stale(script):
 
 def test_the_files_behind_an_import_are_those_of_its_names():
     def behind(text):
-        return {path.relative_to(record.PACKAGE).as_posix() for path in record._files_behind(text)}
+        return {path.relative_to(record.PACKAGE).as_posix() for path in record.measuring_files(text)}
 
     assert behind("from minimind.model import RMSNorm") == {"model/norm.py"}
     assert behind("from minimind.model.rope import rotate") == {"model/rope.py"}

@@ -1,178 +1,101 @@
-"""Where MkDocs enters: each event, and which file acts on it, in order."""
+"""Where MkDocs enters: all components of the site, in the order in which they work, and nothing else.
+
+A component is a module, or an object, with functions named like the events of MkDocs that it serves. At each event,
+every component that serves it acts in turn, and finds what those before it made.
+"""
 
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from markdown_exec import formatters
-from markdown_exec._internal import rendering
-
-from _site import (
-    checklist,
+from _site.fences import custom, quiz, sources
+from _site.finish import (
+    banner,
     claims,
-    commands,
-    diagram,
-    digest,
-    execute,
     experiments,
-    failures,
-    fences,
-    glossary,
     labs,
     lessons,
-    machine,
-    markup,
-    maths,
-    models,
     notes,
     path_test,
     paths,
-    quiz,
-    records,
     roadmap,
-    sources,
     unindexed,
-    values,
-    workers,
 )
-from _site.state import PACKAGE, build, log
+from _site.marks import commands, glossary, maths, records, values
+from _site.run import digest, execute, machine, models, times, workers
+from _site.run.state import build
 
-COMPONENTS = {"quiz": quiz.quiz, "checklist": checklist.checklist, "diagram": diagram.diagram}
-
-
-def on_startup(command: str, dirty: bool) -> None:
-    build.command = command
-    machine.limit()
-
-
-def on_config(config: Any) -> Any:
-    formatters["python"] = formatters["py"] = execute.format_python
-    custom = config.mdx_configs.setdefault("pymdownx.superfences", {}).setdefault("custom_fences", [])
-    custom[:] = [fence for fence in custom if fence["name"] not in COMPONENTS]
-    for name, function in COMPONENTS.items():
-        custom.append({"name": name, "class": name, "format": markup.guarded(name, function)})
-    return config
-
-
-def on_pre_build(config: Any) -> None:
-    build.begin(config)
-    _purge_changed_package()
-    execute.begin_build()
-    workers.begin_build()
-    unindexed.PARTS.clear()
-    if config.extra.get("train", True) and build.command != workers.COMMAND:
-        models.ensure_model()
-    labs.prepare(config)
-    glossary.load(config)
-
-
-def _purge_changed_package(last: list[str] = []) -> None:  # noqa: B006 - the list is the memory
-    """While serving: let the next block import the package as it is now."""
-    digest.forget()
-    now = digest.digest_package()
-    if last and last[0] != now:
-        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE.name]:
-            del sys.modules[name]
-    last[:] = [now]
+COMPONENTS: list[Any] = [
+    build,  # which page, which files, what has failed so far
+    machine,  # how many threads; before anything loads torch
+    digest,  # what the package is today
+    models,  # the live model is trained
+    labs,  # notebooks: run in their folder, then made into pages of ours
+    # Most of these act on a page's Markdown:
+    values,  # [[= loss | .2f ]]: set aside, and put in again before the sessions end
+    execute,  # ```python exec="1"
+    custom,  # ```quiz, ```checklist, ```diagram
+    lessons,  # <!-- time -->, <!-- exercise: rms_norm -->
+    commands,  # <!-- commands -->
+    records,  # <!-- record: normalization/exp4_pre_or_post -->
+    roadmap,  # <!-- roadmap -->
+    experiments,  # a script's tier below its command; at the end <!-- experiments -->
+    # Most of these act on what it has become, its HTML:
+    quiz,  # answers that were computed, what a prediction hides, the score
+    maths,  # formulas
+    glossary,  # tooltips of terms
+    notes,  # the reader's box; at the end <!-- my notes -->
+    paths,  # <!-- path: quick-start -->, <!-- cards -->; the tick at the page's end
+    sources,  # ```source minimind.model.norm.RMSNorm; last on the Markdown, so that no mark in a source is filled in
+    banner,  # what of the page does not hold
+    workers,  # fill the cache before the first page; note each page that is in it
+    unindexed,  # pictures, until the search has read the page
+    # Once every page is rendered:
+    path_test,  # <!-- path test -->
+    times,  # where the seconds went
+    claims,  # <!-- claims -->; the build fails here if anything has failed
+]
 
 
-def on_files(files: Any, config: Any) -> None:
-    build.files = files
-    paths.load(config, files)
+def _serve(event: str) -> Callable[..., Any]:
+    """The function that MkDocs calls at an event.
+
+    What an event is about goes from one component to the next, as each one has changed it. MkDocs gives it without a
+    name; an event that is about nothing in particular has none.
+    """
+
+    def serve(*subject: Any, **surroundings: Any) -> Any:
+        for component in COMPONENTS:
+            act = getattr(component, event, None)
+            changed = act(*subject, **surroundings) if act else None
+            if changed is not None:
+                subject = (changed,)
+        return subject[0] if subject else None
+
+    return serve
 
 
-def on_nav(nav: Any, config: Any, files: Any) -> None:
-    build.order = [page.file.src_uri for page in nav.pages]
-    workers.warm(config, files)
+on_startup = _serve("on_startup")
+on_config = _serve("on_config")
+on_pre_build = _serve("on_pre_build")
+on_files = _serve("on_files")
+on_nav = _serve("on_nav")
+on_pre_page = _serve("on_pre_page")
+on_page_content = _serve("on_page_content")
+on_env = _serve("on_env")
+on_page_context = _serve("on_page_context")
+on_post_page = _serve("on_post_page")
+on_post_build = _serve("on_post_build")
+on_build_error = _serve("on_build_error")
 
 
-def on_pre_page(page: Any, config: Any, files: Any) -> None:
-    build.page = page
-    if labs.is_lab(page):
-        labs.run_in_folder(page)
-
-
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str | None:
-    build.page = page
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> Any:
+    """A lab has no Markdown of its own: a plugin makes a page of its cells."""
     if labs.is_lab(page):
         return None
-    source = Path(page.file.abs_src_path).read_text(encoding="utf-8-sig")
-    skipped = fences.front_matter_lines(source, markdown)
-    execute.begin_page(source, live=bool(page.meta.get("live")))
-    markup.begin_page(source, set(COMPONENTS))
-    markdown = values.collect(markdown, skipped)
-    markdown = sources.place(markdown, skipped)
-    markdown = records.place(commands.place(lessons.place(markdown, page)))
-    markdown = experiments.say_tiers(roadmap.place(markdown, paths.titles()))
-    return paths.place(markdown, page)
-
-
-def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    if labs.is_lab(page):
-        html = labs.finish(html, page)
-    else:
-        html = values.fill(html)
-        execute.end_page()
-        markup.end_page()
-        quiz.check_numbers(html)
-        html = quiz.score(quiz.gates(html))
-    html = maths.place(html, page)
-    html = glossary.place(html, page)
-    html = notes.finish(html, page)
-    html = paths.finish(html, page)
-    html = failures.banner(html, build.failed(build.uri))
-    workers.finished(page)
-    build.page = None
-    return unindexed.set_aside(html)
-
-
-def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> None:
-    # The search has read the page by now.
-    page.content = unindexed.put_back(page.content)
-
-
-def on_env(env: Any, config: Any, files: Any) -> None:
-    claims.place(files)
-    path_test.place(files)
-    experiments.place(files)
-    notes.place(files)
-    _say_times()
-    claims.report()
-
-
-def on_post_page(output: str, page: Any, config: Any) -> None:
-    if page.file.src_uri.endswith(".py"):
-        labs.write_notebook(page)
-
-
-def on_post_build(config: Any) -> None:
-    claims.write(Path(config.site_dir))
-    # markdown-exec keeps every page's parser, and with it the page, in this cache: 12 MiB more each rebuild.
-    rendering._register_headings_processors.cache_clear()
-
-
-def _say_times() -> None:
-    """The figures of this build, before it writes its pages or fails."""
-    log.info("blocks: %d from the cache, %d run", execute.Blocks.hits, execute.Blocks.misses)
-    pages = dict(workers.Times.pages)
-    for seconds, where in execute.Blocks.times:
-        page = where.split(":")[0].partition("/")[2]
-        pages[page] = pages.get(page, 0.0) + seconds
-    log.info(
-        "seconds so far: %.0f, %.0f of them training, %.0f of them waiting for %d processes with %d pages",
-        time.monotonic() - build.started, models.Training.seconds, workers.Times.seconds, workers.Times.processes,
-        len(workers.Times.pages),
-    )  # fmt: skip
-    log.info("  %.0f s in blocks of %d pages; the slowest pages:", sum(pages.values()), len(pages))
-    for page, seconds in sorted(pages.items(), key=lambda item: -item[1])[:5]:
-        if seconds > 1:
-            log.info("  %.1f s %s", seconds, page)
-
-
-def on_build_error(error: Exception) -> None:
-    rendering._register_headings_processors.cache_clear()
+    return _serve("on_page_markdown")(markdown, page=page, config=config, files=files)

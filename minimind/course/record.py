@@ -6,9 +6,7 @@ result is a data file, `minimind record` makes it, and the digest in it says whe
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import json
 import os
 import platform
@@ -16,7 +14,6 @@ import re
 import subprocess
 import sys
 import time
-import tokenize
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +21,11 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import replace_text
+from . import digest
 
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
 CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = digest.PACKAGE
 # They draw, print and read flags, or choose a number of threads that a recorded training has pinned; no measured number
 # depends on them.
 PRESENTATION = {
@@ -36,6 +34,7 @@ PRESENTATION = {
         "__init__",
         "arguments",
         "course/claims",
+        "course/digest",
         "course/experiment",
         "course/plots",
         "course/record",
@@ -228,101 +227,17 @@ def digest_of(script: Path) -> str:
     package count the files that the imported names come from, and what those import.
     """
     text = _READING.sub("", script.read_text(encoding="utf-8"))
-    total = hashlib.sha256(_bare(text).encode())
-    return _add_files(total, text)
+    return hashlib.sha256(f"{digest.bare(text)}\n{digest_of_code(text)}".encode()).hexdigest()[:32]
 
 
 def digest_of_code(source: str) -> str:
     """A digest of the package's files behind the imports of a source text."""
-    return _add_files(hashlib.sha256(), source)
+    return digest.digest_files(measuring_files(source), digest.read_bare)
 
 
-def _add_files(total: Any, source: str) -> str:
-    for path in sorted(_files_behind(source)):
-        text = path.read_text(encoding="utf-8")
-        total.update(path.name.encode() + b"\0")
-        total.update((_bare(text) if path.suffix == ".py" else text).encode())
-    return total.hexdigest()[:32]
-
-
-def _files_behind(source: str) -> set[Path]:
-    """The package's files that a source text rests on."""
-    waiting = _imports(ast.parse(source), "")
-    seen: set[tuple[str, str]] = set()
-    files: set[Path] = set()
-    while waiting:
-        asked = waiting.pop()
-        path = None if asked in seen else _file_with(*asked)
-        seen.add(asked)
-        if path is None or path in files or path in PRESENTATION:
-            continue
-        text = path.read_text(encoding="utf-8")
-        files |= {path, *(data for data in path.parent.glob("*.toml") if data.name in text)}
-        waiting += _imports(ast.parse(text), _package_of(path))
-    return files
-
-
-def _imports(tree: ast.Module, package: str) -> list[tuple[str, str]]:
-    """What a source imports from the package, as (module, name) pairs; what only a type checker reads is left out."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [(alias.name, "") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                module = ".".join([*parents, module] if module else parents)
-            found += [(module, alias.name) for alias in node.names]
-    return [pair for pair in found if pair[0].split(".")[0] == PACKAGE.name]
-
-
-def _file_with(module: str, name: str) -> Path | None:
-    """The file that a name comes from, through the `__init__` of a package that hands it on."""
-    path = _file_of(f"{module}.{name}") if name else None
-    path = path or _file_of(module)
-    if path is None or path.name != "__init__.py" or not name or path == _file_of(f"{module}.{name}"):
-        return path
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):  # `{"ModelConfig": "minimind.config"}`: looked up on first use
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
-                    return _file_with(str(value.value), name)
-    for home, given in _imports(tree, _package_of(path)):
-        if given == name:
-            return _file_with(home, name)
-    return path
-
-
-def _file_of(module: str) -> Path | None:
-    base = PACKAGE.parent.joinpath(*module.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
-
-
-def _package_of(path: Path) -> str:
-    return ".".join(path.parent.relative_to(PACKAGE.parent).parts)
-
-
-def _bare(source: str) -> str:
-    """Source without comments, docstrings and empty lines."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[row] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+def measuring_files(source: str) -> set[Path]:
+    """The package's files that a measured number can depend on."""
+    return digest.files_behind(source, without=PRESENTATION)
 
 
 def find_script(name: str) -> Path:

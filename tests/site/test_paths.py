@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from _site import paths, roadmap
-from _site.lessons import Minutes, minutes_of, told
+from _site.finish import paths, roadmap
+from _site.finish.lessons import Minutes, minutes_of, told
 
 from minimind import arguments, cli
 from minimind.course.exercises.catalog import NAMES

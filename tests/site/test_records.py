@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from _site import records
+from _site.marks import records
 
 
 @pytest.mark.parametrize(

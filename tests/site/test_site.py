@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from _site import paths as learning_paths
+from _site.finish import paths as learning_paths
 from mini import MiniSite
 
 pytestmark = pytest.mark.browser

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from _site import compare_claims, digest
+from _site.finish import compare_claims
+from _site.run import digest
 from mini import MiniSite
 from test_deterministic import LAB
 from test_exec import block, counts
@@ -76,13 +77,28 @@ def test_what_reads_a_shipped_model_rests_on_its_weights(
     (package / "__init__.py").write_text("")
     (package / "runs.py").write_text("SHIPPED = 'shipped'")
     (package / "other.py").write_text("")
-    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    monkeypatch.setattr("minimind.course.digest.PACKAGE", package)
     monkeypatch.setattr(digest, "SHIPPED", package / "shipped")
     seen = []
     for content in (b"\x00\xff", b"\x00\xfe"):
         weights.write_bytes(content)
         digest.forget()
         seen.append((digest.digest_code("import minimind.runs"), digest.digest_code("import minimind.other")))
+    monkeypatch.undo()
+    digest.forget()
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] == seen[1][1]
+
+
+def test_what_names_a_file_of_the_repository_rests_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    seen = []
+    for content in ("[a]", "[b]"):
+        (tmp_path / "pyproject.toml").write_text(content)
+        digest.forget()
+        seen.append((digest.digest_code("open('pyproject.toml')"), digest.digest_code("open('other.toml')")))
     monkeypatch.undo()
     digest.forget()
     assert seen[0][0] != seen[1][0]

@@ -36,7 +36,7 @@ def test_workers_and_the_build_alone_give_the_same(tmp_path: Path) -> None:
 
 
 DIES_IN_A_WORKER = """import os
-from _site.state import build
+from _site.run.state import build
 if build.command == 'worker':
     os._exit(3)
 print('alive')"""
