@@ -164,13 +164,8 @@ def benchmark(given: settings.BenchmarkSettings) -> None:
 
     measure = {"train": benchmark_train, "decode": benchmark_decode, "memory": benchmark_memory}[given.what]
     rows = measure(given)
-    heads = (
-        ("beside", "alone")
-        if given.busy
-        else ("peak", "limit")
-        if given.what == "memory"
-        else ("ours", "plain")
-    )
+    heads = ("peak", "limit") if given.what == "memory" else ("ours", "plain")
+    heads = ("beside", "alone") if given.busy else heads
     print(json.dumps(rows) if given.json else report(rows, *heads))
 
 

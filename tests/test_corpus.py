@@ -278,6 +278,8 @@ def test_a_prepared_folder_is_made_and_used(tmp_path, never_again):
         inode(tmp_path / "a" / "run") == inode(tmp_path / "b" / "run") == inode(tmp_path / "shared" / "base")
     )
     assert weights(tmp_path / "a" / "run") == weights(tmp_path / "b" / "run")
+    shutil.rmtree(tmp_path / "shared")
+    assert len(open_corpus(tmp_path / "b" / "run").rows["labels"]) > 0
 
 
 def test_a_prepared_folder_of_something_else_is_named_with_what_differs(tmp_path, capsys):
@@ -354,7 +356,7 @@ def test_a_killed_preparation_leaves_nothing_half(tmp_path):
     data = write_texts(tmp_path / "texts.jsonl", 30_000)
     settings = tiny_settings(tmp_path, prepared=str(tmp_path / "base"), steps=2)
     process = start(settings)
-    writing = tmp_path / "run" / ".prepare" / "data" / "rows.partial"
+    writing = tmp_path / "run" / ".prepare" / "data" / "rows.part"
     deadline = time.monotonic() + 300
     while not writing.exists() and time.monotonic() < deadline:
         time.sleep(0.01)

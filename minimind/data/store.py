@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files import write_aside
 
 FORMAT = "minimind token store 1"
 ROWS_FORMAT = "minimind rows 1"
@@ -187,25 +187,20 @@ _AGAIN = "; the store is damaged, tokenize the data again"
 @contextmanager
 def _aside(folder: Path, what: str) -> Iterator[Path]:
     """A folder to write into; it takes the place of `folder` once all of it is on the disk."""
-    aside = folder.with_name(folder.name + ".partial")
     try:
         if folder.exists() and any(
             file.name != "index.json" and file.suffix != ".bin" for file in folder.iterdir()
         ):
             raise UserError(f"{folder}: exists and is not a {what}; choose another folder")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        yield aside
-        for file in aside.iterdir():  # What is renamed must be on the disk, and not only promised to it.
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(aside, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(folder) as aside:
+            aside.mkdir()
+            yield aside
+            for file in aside.iterdir():  # What is renamed must be on the disk, and not only promised to it.
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
     except OSError as error:
         raise UserError(f"{folder}: the {what} cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_columns(

@@ -135,9 +135,10 @@ def make_tokenizer(settings: PretrainSettings, vocab_size: int) -> tuple[Tokeniz
     """The tokenizer that settings name, or one trained on a sample of the data; and what is to be said of it."""
     if settings.tokenizer is not None:
         return Tokenizer.load(settings.tokenizer), []
+    # Handed over as an iterator below: a list of strings might be taken for names of files.
     texts = tokenizer_sample(settings.data_path, settings.seed)
     try:
-        return train_tokenizer(texts, vocab_size), []
+        return train_tokenizer(iter(texts), vocab_size), []
     except VocabularyTooLarge as error:
         if settings.data_path is not None:
             # Little text may be all that bad rows have left; then they are what has to be said.
@@ -148,7 +149,7 @@ def make_tokenizer(settings: PretrainSettings, vocab_size: int) -> tuple[Tokeniz
         note = (
             f"vocabulary: {error.largest} ids instead of {vocab_size}, the data have no more pairs to merge"
         )
-        return train_tokenizer(texts, error.largest), [note]
+        return train_tokenizer(iter(texts), error.largest), [note]
 
 
 def hold_out(
