@@ -55,7 +55,7 @@ def test_every_slice_that_there_is_can_be_drawn():
     assert firsts == {0, 1}  # the last place is left out: there a label would be missing
 
 
-def test_fit_on_slices_is_the_plain_loop_to_the_bit():
+def test_fit_on_slices_is_the_plain_loop_to_the_bit_and_says_nothing(capsys):
     text, steps, rate = worlds.read_world(**SIZES), 12, 0.01
     stream = worlds.stream(text.training)
 
@@ -77,6 +77,7 @@ def test_fit_on_slices_is_the_plain_loop_to_the_bit():
     settings = TrainingSettings(
         learning_rate=rate, warmup=3 / steps, clip_norm=math.inf, precision="fp32", threads=torch.get_num_threads()
     )  # fmt: skip
-    fit(fitted, worlds.Slices(stream, steps, 4, 16, seed=1), worlds.mean_loss, settings)
+    fit(fitted, worlds.Slices(stream, steps, 4, 16, seed=1), worlds.mean_loss, settings, quiet=True)
     for name, weight in plain.named_parameters():
         assert torch.equal(weight, fitted.get_parameter(name)), name
+    assert capsys.readouterr() == ("", "")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..data import World
-from ..data.documents import encode_documents
+from ..data import World, encode_documents
 from ..data.world import Document
 from ..tokenizer import Tokenizer, train_tokenizer
+from ..training.objectives import Batch, Loss
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ class Slices:
         self.starts = torch.randint(len(stream) - length, (steps, count, 1), generator=generator)
         self.places = torch.arange(length)
 
-    def of_step(self, step: int) -> Iterator[dict[str, Tensor]]:
+    def of_step(self, step: int) -> Iterator[Batch]:
         """The one batch of a step: `input_ids`, (count, length)."""
         yield {"input_ids": self.stream[self.starts[step] + self.places]}
 
 
-def mean_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def mean_loss(model: nn.Module, batch: Batch) -> Loss:
     """An objective for `fit`: the mean loss of a batch, counted once.
 
     With one batch a step, its gradient is that of `model(ids, labels=ids).loss.backward()`, to the bit.
     """
     loss = model(batch["input_ids"], labels=batch["input_ids"]).loss
-    return loss, torch.ones((), dtype=torch.long)
+    return Loss(loss, torch.ones((), dtype=torch.long))
