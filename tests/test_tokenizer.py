@@ -1,17 +1,27 @@
 """The readable BPE and the fast one: the same merges, the same ids, and every text comes back."""
 
 import itertools
+import json
 import random
 import string
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from minimind.errors import UserError
-from minimind.tokenizer import BPE, SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
-from minimind.tokenizer.bpe import byte_order
+from minimind.tokenizer import (
+    BPE,
+    GPT2_PATTERN,
+    PATTERN,
+    SPECIAL_TOKENS,
+    Tokenizer,
+    VocabularyTooLarge,
+    train_tokenizer,
+)
+from minimind.tokenizer.byte_characters import BYTES, to_characters
 from minimind.tokenizer.splitting import Splitter
 from minimind.tokenizer.texts import documents_of
 
@@ -101,7 +111,7 @@ def test_training_stops_when_no_pair_is_left():
 def test_ids_are_special_tokens_then_bytes_in_code_point_order_then_merges(fast, readable):
     assert [fast.decode([id]) for id in range(3)] == list(SPECIAL_TOKENS)
     assert (fast.pad_token_id, fast.bos_token_id, fast.eos_token_id) == (0, 1, 2)
-    assert [readable.vocab[3 + i] for i in range(256)] == [bytes([byte]) for byte in byte_order()]
+    assert [readable.vocab[3 + i] for i in range(256)] == sorted(BYTES, key=to_characters) == BYTES
     assert readable.vocab[3] == b"!"
     assert readable.vocab[259] == b"".join(readable.merges[0])
     assert fast.vocab_size == len(readable.vocab) == 340
@@ -116,20 +126,10 @@ def test_every_unicode_string_comes_back_and_both_give_the_same_ids(fast, readab
     assert readable.decode(ids) == text
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.binary())
-def test_every_byte_string_comes_back(readable, data):
-    assert readable.decode_bytes(readable.encode_bytes(data)) == data
-
-
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 339), max_size=12))
 def test_both_decode_any_ids_to_the_same_text(fast, readable, ids):
     assert fast.decode(ids) == readable.decode(ids)
-
-
-def test_bytes_of_a_text_are_encoded_like_the_text(readable):
-    assert readable.encode_bytes(CORPUS.encode()) == readable.encode(CORPUS)
 
 
 def test_decoding_an_unknown_id_says_which(readable):
@@ -173,22 +173,74 @@ def test_a_vocabulary_without_a_byte_is_refused(readable):
         BPE(vocab, readable.merges)
 
 
+@pytest.mark.parametrize("pattern", [PATTERN, GPT2_PATTERN])
 @pytest.mark.parametrize(
     ("alphabet", "length", "special_tokens"),
     [
         ("a !\n", 6, []),
         ("a' \r1", 5, []),
         ("'lLſ ", 5, []),
+        ("I've ", 5, []),
         ("<x>", 7, ["<x>", "<x><x>"]),
         ("ab ", 6, ["ab"]),
     ],
 )
-def test_pieces_of_a_text_that_comes_letter_by_letter_are_those_of_the_whole(
-    alphabet, length, special_tokens
+def test_pieces_of_a_text_that_comes_in_chunks_are_those_of_the_whole(
+    alphabet, length, special_tokens, pattern
 ):
-    splitter = Splitter(special_tokens=special_tokens)
-    for letters in itertools.product(alphabet, repeat=length):  # every text there is
-        assert list(splitter.stream(letters)) == splitter.split("".join(letters)), letters
+    splitter = Splitter(pattern, special_tokens)
+    for letters in itertools.product(alphabet, repeat=length):  # every text there is, cut everywhere
+        text = "".join(letters)
+        whole = splitter.split(text)
+        for cut in range(length):
+            assert list(splitter.stream([text[:cut], text[cut:]])) == whole, (text, cut)
+        assert list(splitter.stream(text)) == whole, text
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(alphabet=" \n\r'sav1!", max_size=300), st.data())
+def test_pieces_of_long_runs_are_those_of_the_whole_too(text, data):
+    cut = data.draw(st.integers(0, len(text)))
+    for pattern in (PATTERN, GPT2_PATTERN):
+        splitter = Splitter(pattern)
+        assert list(splitter.stream([text[:cut], text[cut:]])) == splitter.split(text)
+
+
+def test_runs_at_the_bound_of_the_pattern_are_cut_alike_in_chunks():
+    splitter = Splitter()
+    for spaces in (62, 63, 64, 65, 66, 127, 128, 129):
+        for text in ("\n" + " " * spaces + "\n x", " " * spaces + "x" * spaces, "!" * spaces + "\n" * spaces):
+            for cut in range(len(text)):
+                assert list(splitter.stream([text[:cut], text[cut:]])) == splitter.split(text), (text, cut)
+
+
+def test_a_long_run_that_comes_blank_by_blank_is_not_looked_at_again_for_every_blank(monkeypatch):
+    read = []
+    pre_tokens = Splitter._pre_tokens
+    monkeypatch.setattr(
+        Splitter, "_pre_tokens", lambda self, text: read.append(len(text)) or pre_tokens(self, text)
+    )
+    assert list(Splitter(GPT2_PATTERN).stream(" " * 8_000)) == [" " * 8_000]
+    assert sum(read) < 4 * 8_000
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text() | st.text(alphabet=" \n'svelIt12,!é日"))
+@example("he'd we're I'm it's don't you'll I've HE'D")
+def test_pre_tokens_of_gpt2s_pattern_are_those_of_the_library_for_gpt2(text):
+    theirs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True).pre_tokenize_str(text)
+    ours = [to_characters(piece.encode()) for piece in Splitter(GPT2_PATTERN).split(text)]
+    assert ours == [piece for piece, _ in theirs]
+
+
+def test_the_two_patterns_differ_where_their_descriptions_say():
+    text = "I've 2024 IT'S   so!!\n\n"
+    assert Splitter(GPT2_PATTERN).split(text) == [
+        *("I", "'ve", " 2024", " IT", "'", "S", "  ", " so", "!!", "\n\n")
+    ]
+    assert Splitter(PATTERN).split(text) == [
+        *("I", "'ve", " ", "2", "0", "2", "4", " IT", "'S", "  ", " so", "!!\n\n")
+    ]
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -339,3 +391,69 @@ def test_an_unwritable_folder_is_named(fast, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match=r"file.*cannot be written"):
         fast.save(tmp_path / "file")
+
+
+@pytest.mark.parametrize("pattern", [PATTERN, GPT2_PATTERN, r"\s?\S+"])
+@pytest.mark.parametrize("special_tokens", [[], ["<|endoftext|>", "<é\n>"], ["a"]])
+def test_a_saved_bpe_is_the_same_when_it_is_loaded(tmp_path, pattern, special_tokens):
+    bpe = BPE.train(CORPUS, 300, special_tokens, pattern)
+    bpe.save(tmp_path / "bpe.json")
+    loaded = BPE.load(tmp_path / "bpe.json")
+    for name in ("vocab", "merges", "special_tokens", "pattern"):
+        assert getattr(loaded, name) == getattr(bpe, name)
+    text = CORPUS + "<|endoftext|><é\n>"
+    assert loaded.encode(text) == bpe.encode(text)
+    assert loaded.decode(bpe.encode(text)) == text
+    assert [file.name for file in tmp_path.iterdir()] == ["bpe.json"]
+
+
+def test_a_saved_bpe_can_be_read_by_people(tmp_path):
+    BPE.train("low low", 259, ["<|endoftext|>"]).save(tmp_path / "bpe.json")
+    saved = json.loads((tmp_path / "bpe.json").read_text(encoding="utf-8"))
+    assert saved["vocab"]["0"] == "<|endoftext|>"
+    assert saved["vocab"]["258"] == "low"
+    assert saved["merges"] == [["l", "o"], ["lo", "w"]]
+    assert saved["pattern"] == PATTERN
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (None, None, "cannot be read"),
+        (None, "half", "not the file of a BPE, or damaged"),
+        (None, "[1]", "not the file of a BPE, or damaged"),
+        ("merges", ..., "'merges' is missing"),
+        ("merges", [["l"]], "damaged"),
+        ("merges", [["日", "a"]], "'日' is missing or means no byte"),
+        ("merges", [["q", "q"]], "no id for b'qq'"),
+        ("vocab", {"0": "a"}, "no id for"),
+        ("vocab", {"zero": "a"}, "damaged"),
+        ("vocab", ["a"], "damaged"),
+        ("vocab", {"0": 7}, "damaged"),
+        ("special_tokens", [1], "damaged"),
+        ("special_tokens", 1, "damaged"),
+        ("pattern", 1, "damaged"),
+        ("pattern", "(", r"the pattern '\(' is no regular expression"),
+    ],
+)
+def test_a_damaged_bpe_gets_one_line_that_names_it(tmp_path, key, value, message):
+    path = tmp_path / "bpe.json"
+    BPE.train("low low", 258).save(path)
+    if key:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved[key] = value
+        if value is ...:
+            del saved[key]
+        path.write_text(json.dumps(saved), encoding="utf-8")
+    elif value:
+        path.write_text(value, encoding="utf-8")
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=rf"bpe\.json: .*{message}") as caught:
+        BPE.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bpe_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.*cannot be written"):
+        BPE.train("a", 256).save(tmp_path / "nowhere" / "bpe.json")

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from minimind.config import ModelConfig
 from minimind.errors import UserError
 from minimind.tokenizer import render_chat, train_tokenizer
-from minimind.tokenizer.chat import CHAT_TEMPLATE
+from minimind.tokenizer.chat_template import CHAT_TEMPLATE
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},

@@ -2,6 +2,17 @@
 
 from .bpe import BPE
 from .chat import render_chat
-from .train import SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
+from .splitting import GPT2_PATTERN, PATTERN
+from .tokenizer import Tokenizer
+from .train import SPECIAL_TOKENS, VocabularyTooLarge, train_tokenizer
 
-__all__ = ["BPE", "SPECIAL_TOKENS", "Tokenizer", "VocabularyTooLarge", "render_chat", "train_tokenizer"]
+__all__ = [
+    "BPE",
+    "GPT2_PATTERN",
+    "PATTERN",
+    "SPECIAL_TOKENS",
+    "Tokenizer",
+    "VocabularyTooLarge",
+    "render_chat",
+    "train_tokenizer",
+]

@@ -11,43 +11,19 @@ Paper: Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with S
 
 from __future__ import annotations
 
-import heapq
-import re
-from collections import Counter, defaultdict
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 from ..errors import UserError
+from .bpe_file import read_bpe, write_bpe
+from .byte_characters import BYTES
+from .checks import check_vocab_size
+from .pairs import count_pairs, merge_pair
 from .splitting import PATTERN, Splitter
 from .texts import TextSource, documents_of
-
-Pair = tuple[int, int]
-
-
-def byte_order() -> list[int]:
-    """The 256 bytes in the order of their ids: printable ones first, then the others.
-
-    GPT-2 shows each byte as a printable character; this is the order of those characters' code points.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return printable + [byte for byte in range(256) if byte not in printable]
-
-
-LARGEST = 2**22
-"""Ids at most; the largest vocabularies in use have a quarter of a million."""
-
-
-def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
-    """Refuse a vocabulary that has no room for the special tokens and the bytes."""
-    smallest = 256 + len(special_tokens)
-    if vocab_size < smallest:
-        raise UserError(
-            f"vocab_size must be at least {smallest} (256 bytes and {len(special_tokens)} special tokens), "
-            f"got {vocab_size}"
-        )
-    if vocab_size > LARGEST:
-        raise UserError(f"vocab_size must be at most {LARGEST:,}, got {vocab_size}")
 
 
 class BPE:
@@ -57,13 +33,11 @@ class BPE:
     them, every text is only text, whatever it spells.
 
     Args:
-        vocab: the bytes of each id.
+        vocab: the bytes of each id. Each of the 256 bytes, and what each merge makes, must have one.
         merges: pairs of tokens, in the order in which they were learned: earlier ones are applied first.
         special_tokens: strings that are tokens of their own; those without an id get the next free ones.
-        pattern: regular expression of the pre-tokens.
-
-    Raises:
-        UserError: if one of the 256 bytes, or what a merge makes, has no id.
+        pattern: regular expression of the pre-tokens. `PATTERN` bounds their length; where one does not, a
+            long piece of n bytes takes n steps for every merge that is found in it.
 
     Examples:
         >>> bpe = BPE.train("low lower lowest", vocab_size=259)
@@ -82,60 +56,44 @@ class BPE:
         special_tokens: Sequence[str] | None = None,
         pattern: str = PATTERN,
     ) -> None:
-        self.vocab = dict(vocab)
-        self.merges = list(merges)
-        self.special_tokens = list(special_tokens or ())
-        self.pattern = pattern
+        self.vocab, self.merges = dict(vocab), list(merges)
+        self.special_tokens, self.pattern = list(special_tokens or ()), pattern
         self.ids = {token: id for id, token in self.vocab.items()}
         for special in self.special_tokens:
             if special.encode() not in self.ids:
                 id = max(self.vocab) + 1
                 self.vocab[id], self.ids[special.encode()] = special.encode(), id
-        needed = [bytes([byte]) for byte in range(256)] + [left + right for left, right in self.merges]
-        for token in needed:
+        for token in BYTES + [left + right for left, right in self.merges]:
             if token not in self.ids:
                 raise UserError(f"the vocabulary has no id for {token!r}, which a byte or a merge needs")
-        self._special_ids = {special: self.ids[special.encode()] for special in self.special_tokens}
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._splitter = Splitter(pattern, self.special_tokens)
-        # Words repeat: the most recent few thousand are looked up instead of being merged again.
-        self._merge = lru_cache(maxsize=4096)(self._merge_bytes)
+        self._piece_ids = lru_cache(maxsize=4096)(self._encode_piece)  # Words repeat.
 
     def encode(self, text: str) -> list[int]:
-        """Turn text into ids.
-
-        Raises:
-            UserError: if the text holds a lone surrogate, which UTF-8 cannot write.
-        """
+        """Turn text into ids."""
         return [id for piece in self._splitter.split(text) for id in self._piece_ids(piece)]
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
-        """Turn text that arrives in chunks (an open file, say) into ids, holding little of it in memory.
-
-        The ids are those of the whole text, however it was cut into chunks.
-        """
+        """Turn text that arrives in chunks (an open file, say) into the ids of the whole, in little memory."""
         for piece in self._splitter.stream(chunks):
             yield from self._piece_ids(piece)
 
-    def encode_bytes(self, data: bytes) -> list[int]:
-        """Turn any bytes into ids, also those that are not text: a stray byte is a token of its own."""
-        text = data.decode("utf-8", errors="surrogateescape")
-        ids: list[int] = []
-        for part in re.split("([\udc80-\udcff])", text):  # Python's stand-ins for bytes that are not UTF-8
-            stray = len(part) == 1 and "\udc80" <= part <= "\udcff"
-            ids += [self.ids[part.encode("utf-8", "surrogateescape")]] if stray else self.encode(part)
-        return ids
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that the ids stand for."""
-        try:
-            return b"".join(self.vocab[id] for id in ids)
-        except KeyError as error:
-            raise UserError(f"id {error} is not in the vocabulary of {len(self.vocab)} tokens") from None
+    def _encode_piece(self, piece: str) -> list[int]:
+        if piece in self.special_tokens:
+            return [self.ids[piece.encode()]]
+        tokens = [bytes([byte]) for byte in piece.encode()]
+        while known := [pair for pair in pairwise(tokens) if pair in self._ranks]:
+            first = min(known, key=self._ranks.__getitem__)  # the pair that was learned first
+            tokens = merge_pair(tokens, first, first[0] + first[1])
+        return [self.ids[token] for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that the ids stand for; bytes that are no UTF-8 become the replacement character."""
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+        try:
+            return b"".join(self.vocab[id] for id in ids).decode("utf-8", errors="replace")
+        except KeyError as error:
+            raise UserError(f"id {error} is not in the vocabulary of {len(self.vocab)} tokens") from None
 
     @classmethod
     def train(
@@ -147,7 +105,8 @@ class BPE:
     ) -> BPE:
         """Learn merges from text: the most frequent pair becomes a token, again and again.
 
-        Training ends early when no pair is left, so a small text gives a smaller vocabulary.
+        Of equally frequent pairs the one with the smallest ids is taken. Training ends early when no pair is
+        left. On much text, `train_tokenizer` learns the same faster.
 
         Args:
             source: a text, a path, or an iterable of them; each is a document of its own.
@@ -157,111 +116,34 @@ class BPE:
         """
         special_tokens = list(special_tokens or ())
         check_vocab_size(vocab_size, special_tokens)
+        vocab = dict(enumerate([special.encode() for special in special_tokens] + BYTES))
+        ids = {token: id for id, token in vocab.items()}
         splitter = Splitter(pattern, special_tokens)
-        counts: Counter[str] = Counter()
-        for chunks in documents_of(source):
-            counts.update(splitter.stream(chunks))
+        pieces = Counter(piece for chunks in documents_of(source) for piece in splitter.stream(chunks))
         for special in special_tokens:
-            counts.pop(special, None)
-        tokens = [special.encode() for special in special_tokens] + [bytes([byte]) for byte in byte_order()]
-        vocab = dict(enumerate(tokens))
-        merges = learn_merges({word.encode(): count for word, count in counts.items()}, vocab, vocab_size)
+            del pieces[special]
+        words = [([ids[bytes([byte])] for byte in piece.encode()], n) for piece, n in pieces.items()]
+        counts, merges = count_pairs(words), []
+        while len(vocab) < vocab_size and any(counts.values()):
+            new = len(vocab)
+            best = min(counts, key=lambda pair: (-counts[pair], pair))
+            vocab[new] = vocab[best[0]] + vocab[best[1]]
+            merges.append((vocab[best[0]], vocab[best[1]]))
+            for place, (word, count) in enumerate(words):
+                if best in pairwise(word):  # Other words need no new count.
+                    words[place] = merge_pair(word, best, new), count
+                    counts.subtract(count_pairs([(word, count)]))
+                    counts.update(count_pairs([words[place]]))
         return cls(vocab, merges, special_tokens, pattern)
 
-    def _piece_ids(self, piece: str) -> Sequence[int]:
-        if piece in self._special_ids:
-            return (self._special_ids[piece],)
-        return self._merge(piece.encode())
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a JSON file."""
+        write_bpe(path, self.vocab, self.merges, self.special_tokens, self.pattern)
 
-    def _merge_bytes(self, piece: bytes) -> tuple[int, ...]:
-        """Merge one pre-token: the earliest learned pair first, from left to right.
-
-        The candidates wait in a heap, so that a very long piece takes n log n steps and not n².
-        """
-        end = len(piece)
-        parts: list[bytes | None] = [piece[i : i + 1] for i in range(end)]
-        before, after = list(range(-1, end - 1)), list(range(1, end + 1))  # neighbours of each part
-
-        def rank(i: int) -> int | None:  # of the pair that part i makes with the part after it
-            return self._ranks.get((parts[i], parts[after[i]])) if after[i] < end else None  # type: ignore[arg-type]
-
-        heap = [(r, i) for i in range(end) if (r := rank(i)) is not None]
-        heapq.heapify(heap)
-        while heap:
-            r, i = heapq.heappop(heap)
-            if parts[i] is None or rank(i) != r:
-                continue  # one of the two was merged with another part in the meantime
-            j = after[i]
-            parts[i], parts[j] = parts[i] + parts[j], None  # type: ignore[operator]
-            after[i] = after[j]
-            if after[i] < end:
-                before[after[i]] = i
-            for k in (before[i], i):
-                if k >= 0 and (new := rank(k)) is not None:
-                    heapq.heappush(heap, (new, k))
-        return tuple(self.ids[part] for part in parts if part is not None)
-
-
-def learn_merges(
-    word_counts: dict[bytes, int], vocab: dict[int, bytes], vocab_size: int
-) -> list[tuple[bytes, bytes]]:
-    """Find merges by frequency, and add the tokens that they make to `vocab`.
-
-    Each round takes the most frequent pair; of equally frequent ones the pair with the smallest ids. The
-    counts are those of a full recount, but only words that hold the merged pair are counted again.
-
-    Args:
-        word_counts: how often each pre-token occurs.
-        vocab: the tokens to begin with; the bytes must be in it.
-        vocab_size: stop at this many tokens, or when no pair is left.
-
-    Examples:
-        >>> learn_merges({b"aab": 2, b"ab": 1}, {0: b"a", 1: b"b"}, vocab_size=4)
-        [(b'a', b'b'), (b'a', b'ab')]
-    """
-    ids = {token: id for id, token in vocab.items()}
-    words = [[ids[bytes([byte])] for byte in word] for word in word_counts]
-    counts = list(word_counts.values())
-    pair_counts: Counter[Pair] = Counter()
-    words_with: defaultdict[Pair, set[int]] = defaultdict(set)  # pair -> indices of words
-    for index, word in enumerate(words):
-        for pair in pairwise(word):
-            pair_counts[pair] += counts[index]
-            words_with[pair].add(index)
-
-    merges: list[tuple[bytes, bytes]] = []
-    while len(vocab) < vocab_size and pair_counts:
-        best = max(pair_counts, key=lambda pair: (pair_counts[pair], -pair[0], -pair[1]))
-        left, right = vocab[best[0]], vocab[best[1]]
-        merges.append((left, right))
-        new = len(vocab)
-        vocab[new] = left + right
-        for index in words_with.pop(best):
-            for pair in pairwise(words[index]):
-                pair_counts[pair] -= counts[index]
-                if pair_counts[pair] == 0:
-                    del pair_counts[pair]
-            words[index] = replace_pair(words[index], best, new)
-            for pair in pairwise(words[index]):
-                pair_counts[pair] += counts[index]
-                words_with[pair].add(index)
-    return merges
-
-
-def replace_pair(ids: list[int], pair: Pair, new: int) -> list[int]:
-    """Replace each occurrence of a pair by one id, from left to right.
-
-    Examples:
-        >>> replace_pair([1, 1, 1, 2], (1, 1), 9)
-        [9, 1, 2]
-    """
-    out: list[int] = []
-    i = 0
-    while i < len(ids):
-        if tuple(ids[i : i + 2]) == pair:
-            out.append(new)
-            i += 2
-        else:
-            out.append(ids[i])
-            i += 1
-    return out
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> BPE:
+        """Read what `save` wrote; a damaged file is a `UserError` that says what is wrong."""
+        try:
+            return cls(*read_bpe(path))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None

@@ -31,23 +31,14 @@ def documents_of(source: TextSource) -> Iterator[Iterator[str]]:
     """
     if isinstance(source, str | os.PathLike):
         source = [source]
-    if isinstance(source, list | tuple) and source and all(_names_a_file(item) for item in source):
-        source = [Path(item) for item in source]
+    only_paths = isinstance(source, list | tuple) and all(map(_names_a_file, source))
     for item in source:
-        if isinstance(item, str):
-            yield iter((item,))
-        elif isinstance(item, os.PathLike):
+        if isinstance(item, os.PathLike) or only_paths:
             yield _blocks(Path(item))
+        elif isinstance(item, str):
+            yield iter((item,))
         else:
             raise UserError(f"training text must be strings or paths, found {type(item).__name__}")
-
-
-def lone_surrogate(text: str, error: UnicodeEncodeError) -> UserError:
-    """The error for text that cannot be written as UTF-8; it comes from reading with a wrong encoding."""
-    found = f"U+{ord(text[error.start]):04X}"
-    return UserError(
-        f"the text holds half a character ({found}, a lone surrogate); read it as what it is encoded in"
-    )
 
 
 def _names_a_file(item: object) -> bool:

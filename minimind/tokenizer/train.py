@@ -1,4 +1,4 @@
-"""The fast tokenizer: the same BPE, trained and run by the `tokenizers` library.
+"""The fast tokenizer: the same BPE, trained by the `tokenizers` library.
 
 It gives the same merges and the same ids as the readable one in `bpe.py`, many times faster, and saves files
 that `transformers` loads as they are.
@@ -6,21 +6,16 @@ that `transformers` loads as they are.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from ..errors import UserError
-from .bpe import BPE, byte_order, check_vocab_size
-from .chat import CHAT_TEMPLATE
+from .checks import check_text, check_vocab_size
 from .splitting import PATTERN, Splitter
-from .texts import TextSource, documents_of, lone_surrogate
+from .texts import TextSource, documents_of
+from .tokenizer import Tokenizer
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1, 2: padding; the start of a document or message; its end."""
@@ -32,138 +27,6 @@ class VocabularyTooLarge(UserError):
     def __init__(self, message: str, largest: int) -> None:
         super().__init__(message)
         self.largest = largest
-
-
-class Tokenizer:
-    """Text to ids and back.
-
-    `encode` never reads special tokens out of text: a text that spells `<|im_end|>` is encoded letter by
-    letter. Special tokens are put in by id (`bos_token_id` …), so no input can forge one.
-
-    Args:
-        backend: a tokenizer of the `tokenizers` library.
-        pad_token: the special token that fills rows up.
-        bos_token: the special token that starts a document.
-        eos_token: the special token that ends one.
-
-    Examples:
-        >>> tokenizer = train_tokenizer(["low lower lowest"], vocab_size=262)
-        >>> tokenizer.encode("low"), tokenizer.decode([260, 260])
-        ([260], 'lowlow')
-    """
-
-    def __init__(self, backend: tokenizers.Tokenizer, pad_token: str, bos_token: str, eos_token: str) -> None:
-        self.pad_token, self.bos_token, self.eos_token = pad_token, bos_token, eos_token
-        self._settings = backend.to_str()  # as it is saved; the next line is a setting of this process only
-        self._backend = tokenizers.Tokenizer.from_str(self._settings)
-        self._backend.encode_special_tokens = True
-        self.pad_token_id = self._id_of(pad_token)
-        self.bos_token_id = self._id_of(bos_token)
-        self.eos_token_id = self._id_of(eos_token)
-
-    def _id_of(self, token: str) -> int:
-        id = self._backend.token_to_id(token)
-        if id is None:
-            raise UserError(f"the tokenizer has no token {token!r}")
-        return id
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
-        return self._backend.get_vocab_size()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the saved tokenizer: two tokenizers with the same digest give the same ids."""
-        return hashlib.sha256(self._settings.encode()).hexdigest()
-
-    def encode(self, text: str) -> list[int]:
-        """Turn text into ids.
-
-        Raises:
-            UserError: if the text holds a lone surrogate, which UTF-8 cannot write.
-        """
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Turn many texts into ids, on all cores."""
-        try:
-            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        except (UnicodeEncodeError, TypeError):
-            for text in texts:
-                _check_text(text)
-            raise
-        return [encoding.ids for encoding in encodings]
-
-    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
-        """The text that the ids stand for; bytes that are no UTF-8 become the replacement character."""
-        return self._backend.decode([int(id) for id in ids], skip_special_tokens=skip_special_tokens)
-
-    def to_bpe(self) -> BPE:
-        """The readable tokenizer with the same vocabulary and merges (and no special tokens in its text)."""
-        byte_of = {shown: bytes([byte]) for shown, byte in zip(_byte_characters(), byte_order(), strict=True)}
-
-        def to_bytes(token: str) -> bytes:
-            return b"".join(byte_of[character] for character in token)
-
-        special = {token.content for token in self._backend.get_added_tokens_decoder().values()}
-        vocab = {
-            id: token.encode() if token in special else to_bytes(token)
-            for token, id in sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
-        }
-        merges = json.loads(self._settings)["model"]["merges"]
-        return BPE(vocab, [(to_bytes(left), to_bytes(right)) for left, right in merges])
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads."""
-        config = {
-            # Without this name, a Qwen3 config beside it makes transformers build another tokenizer.
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": self.pad_token,
-            "bos_token": self.bos_token,
-            "eos_token": self.eos_token,
-            "add_bos_token": False,
-            "add_eos_token": False,
-            "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
-        }
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / "tokenizer.json", self._settings)
-            _write(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False))
-        except OSError as error:
-            reason = (
-                "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
-            )
-            raise UserError(f"{folder}: the tokenizer cannot be written ({reason})") from None
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Tokenizer:
-        """Read a tokenizer that `save` wrote.
-
-        Raises:
-            UserError: if a file is missing or broken, or names no padding, start or end token.
-        """
-        folder = Path(folder)
-        try:
-            backend = tokenizers.Tokenizer.from_str(_read(folder / "tokenizer.json"))
-        except UserError:
-            raise
-        except Exception as error:  # The library raises plain `Exception` for a file that it cannot read.
-            raise UserError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from None
-        path = folder / "tokenizer_config.json"
-        try:
-            config = json.loads(_read(path))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: not valid JSON ({error})") from None
-        names = [_token_name(config, key) for key in ("pad_token", "bos_token", "eos_token")]
-        if None in names:
-            raise UserError(f"{path}: pad_token, bos_token and eos_token must name tokens, found {names}")
-        try:
-            return cls(backend, *(str(name) for name in names))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
 
 
 def train_tokenizer(
@@ -222,40 +85,5 @@ def _training_parts(source: TextSource, special_tokens: Sequence[str]) -> Iterat
     splitter = Splitter(special_tokens=special_tokens)
     for blocks in documents_of(source):
         for block in blocks:
-            _check_text(block)
+            check_text(block)
             yield from splitter.plain_parts(block)
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise UserError(f"a text must be a string, found {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise lone_surrogate(text, error) from None
-
-
-def _byte_characters() -> list[str]:
-    """The characters by which `tokenizers` shows the bytes, in the order of `byte_order`."""
-    return sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-def _token_name(config: Any, key: str) -> str | None:
-    token = config.get(key) if isinstance(config, dict) else None
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; `minimind tokenizer` makes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write aside and rename, so that a reader never sees half a file."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text + "\n", encoding="utf-8")
-    os.replace(aside, path)

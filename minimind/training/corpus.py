@@ -22,8 +22,7 @@ from ..errors import UserError
 from ..metrics import held_out
 from ..progress import progress
 from ..settings import PretrainSettings
-from ..tokenizer import Tokenizer, train_tokenizer
-from ..tokenizer.train import VocabularyTooLarge
+from ..tokenizer import Tokenizer, VocabularyTooLarge, train_tokenizer
 from .prepared import (
     CORPUS_FILE,
     Corpus,

@@ -11,7 +11,6 @@ Tier: visualization · core · about 4 s
 # --8<-- [start:setup]
 import statistics
 import time
-from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
@@ -19,10 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from minimind import MiniMind, ModelConfig
-from minimind.course import experiment, plots
-from minimind.data import World
+from minimind.course import experiment, plots, worlds
 from minimind.model import KVCache, dot_product_attention
-from minimind.tokenizer import train_tokenizer
 
 args = experiment.flags(__doc__, context=2048, batch=4)
 plots.style()
@@ -157,16 +154,11 @@ def look_up(key_heads, rate, seed, steps=300, count=128):
 # --8<-- [start:language]
 def rows_of_the_world():
     """Training and held-out rows (N, 64) of the embedded world, as token ids."""
-    counts = {"train": 5000, "validation": 300}
-    texts = {
-        split: [item.text for item in islice(World(0).documents(split), n)] for split, n in counts.items()
+    text = worlds.read_world(training=5000, held_out=300, vocab_size=512, tokenizer_from=1500)
+    return {
+        split: worlds.rows([ids[:-1] for ids in documents], 64)  # without end tokens
+        for split, documents in (("train", text.training), ("validation", text.held_out))
     }
-    tokenizer = train_tokenizer(texts["train"][:1500], vocab_size=512)
-    rows = {}
-    for split, some in texts.items():
-        ids = [one for text in some for one in [tokenizer.bos_token_id, *tokenizer.encode(text)]]
-        rows[split] = torch.tensor(ids[: len(ids) // 64 * 64]).view(-1, 64)
-    return rows
 
 
 def language_model(rows, key_heads, rate, seed, steps=400):

@@ -7,6 +7,7 @@ Tier: visualization · core · about 4 s
 """
 
 # --8<-- [start:setup]
+import math
 from itertools import islice
 
 import matplotlib.pyplot as plt
@@ -15,11 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from minimind import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
-from minimind.tokenizer import train_tokenizer
-from minimind.training.optimizer import Optimizer
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, model="pretrain", beta=1.0)
 plots.style()
@@ -93,20 +93,10 @@ STEPS, T = 300, 64  # updates, tokens a row
 
 def measure():
     """Find each arm's best learning rate, then measure it with fresh seeds; gives held-out losses and the floor."""
-    world = World(0)
-    training = [document.text for document in islice(world.documents("train"), 5000)]
-    held_out = list(islice(world.documents("validation"), 200))
-    tokenizer = train_tokenizer(training[:1000], 512)
-
-    def stream(texts):
-        rows = tokenizer.encode_batch(texts)
-        return torch.tensor(
-            [i for ids in rows for i in (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id)]
-        )
-
-    tokens, unseen = stream(training), stream([document.text for document in held_out])
-    floor = sum(document.nats for document in held_out) / (len(unseen) - len(held_out))
-    unseen = unseen[: len(unseen) // T * T].view(-1, T)
+    text = worlds.read_world(training=5000, held_out=200, vocab_size=512)
+    tokens, unseen = worlds.stream(text.training), worlds.rows(text.held_out, T)
+    predicted = sum(len(ids) - 1 for ids in text.held_out)  # all but each document's start token
+    floor = sum(document.nats for document in text.documents) / predicted
 
     def train(arm, rate, seed):
         torch.manual_seed(seed)
@@ -123,15 +113,12 @@ def measure():
         for layer in model.model.layers:
             layer.mlp = ARMS[arm]()
         model.init_weights()
-        optimizer = Optimizer(model, "muon", rate, 2 * rate)
-        generator = torch.Generator().manual_seed(seed)  # the same rows for every arm
-        for step in range(STEPS):
-            optimizer.set_rate(min(1, (step + 1) / 20, 2 - 2 * step / STEPS))
-            starts = torch.randint(len(tokens) - T, (16, 1), generator=generator)
-            rows = tokens[starts + torch.arange(T)]  # (B, T)
-            optimizer.zero_grad()
-            model(rows, labels=rows).loss.backward()
-            optimizer.step()
+        batches = worlds.Slices(tokens, STEPS, 16, T, seed)  # the same slices for every arm
+        settings = TrainingSettings(
+            learning_rate=rate, warmup=20 / STEPS, clip_norm=math.inf, precision="fp32",
+            threads=torch.get_num_threads(),
+        )  # fmt: skip
+        fit(model, batches, worlds.mean_loss, settings, quiet=True)
         with torch.no_grad():
             return model(unseen, labels=unseen).loss.item()
 

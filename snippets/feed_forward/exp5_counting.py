@@ -8,18 +8,17 @@ Tier: visualization · core · about 4 s
 """
 
 # --8<-- [start:setup]
-from itertools import islice
+import math
 
 import matplotlib.pyplot as plt
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from minimind import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
-from minimind.tokenizer import train_tokenizer
-from minimind.training.optimizer import Optimizer
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, preset="small", context=1024)
 plots.style()
@@ -102,20 +101,10 @@ RATES, SEEDS, STEPS, ROW = (0.01, 0.02, 0.04), (0, 1, 2), 160, 64
 
 def measure():
     """Train a model for each shape, learning rate and seed; give the held-out losses and the floor, in nats."""
-    world = World(0)
-    training = [document.text for document in islice(world.documents("train"), 5000)]
-    held_out = list(islice(world.documents("validation"), 200))
-    tokenizer = train_tokenizer(training[:1000], 512)
-
-    def stream(texts):
-        rows = tokenizer.encode_batch(texts)
-        return torch.tensor(
-            [i for ids in rows for i in (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id)]
-        )
-
-    tokens, unseen = stream(training), stream([document.text for document in held_out])
-    floor = sum(document.nats for document in held_out) / (len(unseen) - len(held_out))
-    unseen = unseen[: len(unseen) // ROW * ROW].view(-1, ROW)
+    text = worlds.read_world(training=5000, held_out=200, vocab_size=512)
+    tokens, unseen = worlds.stream(text.training), worlds.rows(text.held_out, ROW)
+    predicted = sum(len(ids) - 1 for ids in text.held_out)  # all but each document's start token
+    floor = sum(document.nats for document in text.documents) / predicted
 
     def train(width, rate, seed):
         torch.manual_seed(seed)
@@ -124,15 +113,12 @@ def measure():
             num_key_value_heads=width // 16, num_hidden_layers=2, vocab_size=512, rope_theta=1e4,
         )  # fmt: skip
         model = MiniMind(shape)
-        optimizer = Optimizer(model, "muon", rate, 2 * rate)
-        generator = torch.Generator().manual_seed(seed)  # the same rows for every shape
-        for step in range(STEPS):
-            optimizer.set_rate(min(1, (step + 1) / 20, 2 - 2 * step / STEPS))
-            starts = torch.randint(len(tokens) - ROW, (16, 1), generator=generator)
-            rows = tokens[starts + torch.arange(ROW)]  # (B, T)
-            optimizer.zero_grad()
-            model(rows, labels=rows).loss.backward()
-            optimizer.step()
+        batches = worlds.Slices(tokens, STEPS, 16, ROW, seed)  # the same slices for every shape
+        settings = TrainingSettings(
+            learning_rate=rate, warmup=20 / STEPS, clip_norm=math.inf, precision="fp32",
+            threads=torch.get_num_threads(),
+        )  # fmt: skip
+        fit(model, batches, worlds.mean_loss, settings, quiet=True)
         with torch.no_grad():
             return model(unseen, labels=unseen).loss.item()
 

@@ -12,17 +12,14 @@ Tier: training · extra · about 8 s
 import copy
 import functools
 import math
-from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
 from minimind.config import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model.causal_lm import MiniMind
-from minimind.tokenizer import train_tokenizer
 
 args = experiment.flags(__doc__, steps=160, factor=4.0)
 plots.style()
@@ -35,23 +32,9 @@ RATES = {"RoPE": [4e-3, 8e-3, 16e-3], "learned": [2e-3, 4e-3, 8e-3], "none": [4e
 @functools.cache
 def text():
     """Two streams of token ids, to train on and held out, and the floor in nats a token."""
-    world = World(0)
-    documents = {"train": list(islice(world.documents("train"), 4000))}
-    documents["validation"] = list(islice(world.documents("validation"), 400))
-    tokenizer = train_tokenizer([document.text for document in documents["train"][:1000]], 512)
-    ids = {
-        split: [
-            [tokenizer.bos_token_id, *part, tokenizer.eos_token_id]
-            for part in tokenizer.encode_batch([d.text for d in some])
-        ]
-        for split, some in documents.items()
-    }
-    streams = {
-        split: torch.tensor([token for document in lists for token in document])
-        for split, lists in ids.items()
-    }
-    floor = sum(document.nats for document in documents["validation"]) / len(streams["validation"])
-    return streams["train"], streams["validation"], floor
+    world = worlds.read_world(training=4000, held_out=400, vocab_size=512)
+    held_out = worlds.stream(world.held_out)
+    return worlds.stream(world.training), held_out, sum(one.nats for one in world.documents) / len(held_out)
 
 
 # --8<-- [end:text]

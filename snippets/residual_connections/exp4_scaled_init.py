@@ -9,16 +9,13 @@ Tier: visualization · extra · about 5 s
 
 # --8<-- [start:setup]
 import math
-from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
 
 from minimind.config import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
-from minimind.tokenizer import train_tokenizer
 
 args = experiment.flags(__doc__, hidden=128)
 plots.style()
@@ -95,16 +92,11 @@ RATES, SEEDS = (1e-3, 3e-3, 1e-2), (0, 1, 2)
 
 def token_rows():
     """Rows of the embedded world's training text, and of text that is held out: (N, 33) token ids each."""
-    world = World(0)
-    texts = [one.text for one in islice(world.documents("train"), 1500)]
-    tokenizer = train_tokenizer(texts[:1000], 300)
-
-    def rows(texts):
-        stream = [id for text in texts for id in [tokenizer.bos_token_id, *tokenizer.encode(text)]]
-        count = len(stream) // (LENGTH + 1)
-        return torch.tensor(stream[: count * (LENGTH + 1)]).view(count, LENGTH + 1)
-
-    return rows(texts), rows([one.text for one in islice(world.documents("validation"), 100)])
+    text = worlds.read_world(training=1500, held_out=100, vocab_size=300)
+    return tuple(
+        worlds.rows([ids[:-1] for ids in documents], LENGTH + 1)  # without end tokens
+        for documents in (text.training, text.held_out)
+    )
 
 
 def train(arm, rate, seed, steps, rows, held_out):

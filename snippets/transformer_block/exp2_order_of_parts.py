@@ -9,7 +9,6 @@ Tier: training · extra · about 2 s
 
 # --8<-- [start:setup]
 import math
-from itertools import islice
 
 import matplotlib.pyplot as plt
 import torch
@@ -17,13 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from minimind.config import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
-from minimind.tokenizer import train_tokenizer
 
 args = experiment.flags(__doc__, depth=12)
 plots.style()
@@ -135,12 +132,6 @@ experiment.show("what_is_kept")
 
 
 # --8<-- [start:train]
-def rows_of(documents, tokenizer):
-    """Whole documents as rows: start token, text, end token, and zeros to the longest."""
-    rows = [torch.tensor([1, *ids, 2]) for ids in tokenizer.encode_batch([one.text for one in documents])]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (N, T)
-
-
 def loss_of(model, ids):
     """Mean surprise at the next token, in nats; no real token can look at the padding after the end."""
     return F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
@@ -166,14 +157,11 @@ def held_out_loss(order, rate, seed, rows, held_out):
 
 def measure():
     """Every order with every rate; then the best rate of each with three seeds that chose nothing."""
-    world = World(0)
-    train, fresh = (
-        list(islice(world.documents(split), n)) for split, n in (("train", 3000), ("validation", 160))
-    )
-    tokenizer = train_tokenizer([document.text for document in train[:500]], VOCABULARY)
-    rows, held_out = rows_of(train, tokenizer), rows_of(fresh, tokenizer)
+    text = worlds.read_world(training=3000, held_out=160, vocab_size=VOCABULARY, tokenizer_from=500)
+    # A document a row, with zeros to the longest.
+    rows, held_out = worlds.padded(text.training), worlds.padded(text.held_out)
     result = {
-        "floor": sum(document.nats for document in fresh) / (held_out[:, 1:] != 0).sum().item(),
+        "floor": sum(document.nats for document in text.documents) / (held_out[:, 1:] != 0).sum().item(),
         "parameters": {}, "sweep": {}, "losses": {},
     }  # fmt: skip
     for order in (*ORDERS, "small sandwich"):

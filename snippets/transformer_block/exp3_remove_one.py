@@ -9,21 +9,17 @@ Tier: training · extra · about 6 s
 """
 
 # --8<-- [start:setup]
-from itertools import islice
-
 import matplotlib.pyplot as plt
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from minimind.config import ModelConfig
-from minimind.course import experiment, plots
-from minimind.data.world import World
+from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
-from minimind.tokenizer import train_tokenizer
 
 PARTS = ("attention", "feed-forward", "residual", "norms", "positions")
 KINDS = ("story", "tour", "quiz", "sums", "games")
@@ -90,12 +86,6 @@ class Model(nn.Module):
 
 
 # --8<-- [start:train]
-def rows_of(documents, tokenizer):
-    """Whole documents as rows: start token, text, end token, and zeros to the longest."""
-    rows = [torch.tensor([1, *ids, 2]) for ids in tokenizer.encode_batch([one.text for one in documents])]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (N, T)
-
-
 def surprise(model, ids):
     """Nats that the model pays for each next token (N, T - 1), and where there is one to pay for."""
     nats = F.cross_entropy(model(ids)[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
@@ -103,13 +93,11 @@ def surprise(model, ids):
 
 
 def data(seed):
-    """Rows to learn from, held-out documents, and a tokenizer; the world has the seed's facts."""
-    world = World(seed)
-    train, held_out = (
-        list(islice(world.documents(split), n)) for split, n in (("train", 3000), ("validation", 160))
+    """Rows to learn from, held-out documents, and their rows: a document a row, with zeros to the longest."""
+    text = worlds.read_world(
+        training=3000, held_out=160, vocab_size=VOCABULARY, tokenizer_from=500, seed=seed
     )
-    tokenizer = train_tokenizer([document.text for document in train[:500]], VOCABULARY)
-    return rows_of(train, tokenizer), held_out, rows_of(held_out, tokenizer)
+    return worlds.padded(text.training), text.documents, worlds.padded(text.held_out)
 
 
 def trained(rows, rate, steps, seed, without="", blocks=BLOCKS):

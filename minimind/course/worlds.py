@@ -1,0 +1,123 @@
+"""Text of the embedded world as token ids, for the small trainings of `snippets/`.
+
+`read_world` writes and tokenizes documents. `stream`, `rows` and `padded` lay them out as tensors, and `Slices`
+gives them to `fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..data import World, encode_documents
+from ..data.world import Document
+from ..tokenizer import Tokenizer, train_tokenizer
+from ..training.objectives import Batch, Loss
+
+
+@dataclass(frozen=True)
+class WorldText:
+    """What `read_world` gives."""
+
+    tokenizer: Tokenizer
+    training: list[list[int]]
+    """Token ids of each document to learn from: start token, text, end token."""
+    held_out: list[list[int]]
+    """The same for each document that no training sees."""
+    documents: list[Document]
+    """The held-out documents themselves, with their kind and their nats."""
+
+
+@cache
+def read_world(
+    training: int, held_out: int, vocab_size: int, tokenizer_from: int = 1000, seed: int = 0
+) -> WorldText:
+    """Write documents of a world and tokenize them; the same numbers give the same text, at once.
+
+    Args:
+        training: documents to learn from.
+        held_out: documents that are kept apart.
+        vocab_size: ids of the tokenizer.
+        tokenizer_from: how many of the first training documents the tokenizer learns from.
+        seed: which world.
+
+    Examples:
+        >>> text = read_world(training=20, held_out=2, vocab_size=300, tokenizer_from=20)
+        >>> text.tokenizer.decode(text.held_out[0][1:-1]) == text.documents[0].text
+        True
+    """
+    world = World(seed)
+    texts = [document.text for document in islice(world.documents("train"), training)]
+    documents = list(islice(world.documents("validation"), held_out))
+    tokenizer = train_tokenizer(texts[:tokenizer_from], vocab_size)
+    return WorldText(
+        tokenizer,
+        list(encode_documents(tokenizer, texts)),
+        list(encode_documents(tokenizer, [document.text for document in documents])),
+        documents,
+    )
+
+
+def stream(documents: Sequence[Sequence[int]]) -> Tensor:
+    """All documents one after the other: (N,)."""
+    return torch.tensor([id for ids in documents for id in ids])
+
+
+def rows(documents: Sequence[Sequence[int]], length: int) -> Tensor:
+    """The stream, cut every `length` tokens: (N, length). What is left at the end is dropped.
+
+    Examples:
+        >>> rows([[1, 5, 2], [1, 6, 7, 2]], length=3)
+        tensor([[1, 5, 2],
+                [1, 6, 7]])
+    """
+    ids = stream(documents)
+    return ids[: len(ids) // length * length].view(-1, length)
+
+
+def padded(documents: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:
+    """A document a row, filled up to the longest: (N, T).
+
+    Examples:
+        >>> padded([[1, 5, 2], [1, 6, 7, 2]])
+        tensor([[1, 5, 2, 0],
+                [1, 6, 7, 2]])
+    """
+    return pad_sequence([torch.tensor(ids) for ids in documents], batch_first=True, padding_value=pad_id)
+
+
+class Slices:
+    """Batches for `fit`: slices of a stream, each from a place that was drawn. The seed alone decides which.
+
+    Args:
+        stream: token ids, (N,).
+        steps: steps of the training; each has one batch.
+        count: slices in a batch.
+        length: tokens in a slice.
+        seed: start of the draws.
+    """
+
+    def __init__(self, stream: Tensor, steps: int, count: int, length: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.stream, self.step_count = stream, steps
+        self.starts = torch.randint(len(stream) - length, (steps, count, 1), generator=generator)
+        self.places = torch.arange(length)
+
+    def of_step(self, step: int) -> Iterator[Batch]:
+        """The one batch of a step: `input_ids`, (count, length)."""
+        yield {"input_ids": self.stream[self.starts[step] + self.places]}
+
+
+def mean_loss(model: nn.Module, batch: Batch) -> Loss:
+    """An objective for `fit`: the mean loss of a batch, counted once.
+
+    With one batch a step, its gradient is that of `model(ids, labels=ids).loss.backward()`, to the bit.
+    """
+    loss = model(batch["input_ids"], labels=batch["input_ids"]).loss
+    return Loss(loss, torch.ones((), dtype=torch.long))

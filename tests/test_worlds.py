@@ -1,0 +1,83 @@
+"""Text of the world for small trainings, and trainings on it by the package's own loop."""
+
+import itertools
+import math
+
+import torch
+
+from minimind import MiniMind, ModelConfig
+from minimind.course import worlds
+from minimind.data import World
+from minimind.settings import TrainingSettings
+from minimind.training import fit
+from minimind.training.optimizer import Optimizer
+
+SIZES = {"training": 30, "held_out": 5, "vocab_size": 300}
+
+
+def test_a_world_is_read_once_and_its_documents_come_back_from_their_ids():
+    text = worlds.read_world(**SIZES, seed=3)
+    assert worlds.read_world(**SIZES, seed=3) is text
+    tokenizer = text.tokenizer
+    for split, ids in (("train", text.training), ("validation", text.held_out)):
+        documents = list(itertools.islice(World(3).documents(split), len(ids)))
+        assert [tokenizer.decode(one[1:-1]) for one in ids] == [document.text for document in documents]
+        assert {(one[0], one[-1]) for one in ids} == {(tokenizer.bos_token_id, tokenizer.eos_token_id)}
+    assert (len(text.training), len(text.held_out), tokenizer.vocab_size) == (30, 5, 300)
+    assert text.documents == documents
+
+
+def test_the_tokenizer_learns_from_the_first_documents_alone():
+    some, all_of_them = (
+        worlds.read_world(**SIZES, tokenizer_from=number).tokenizer.digest for number in (10, 30)
+    )
+    assert some != all_of_them
+
+
+def test_slices_are_parts_of_the_stream_and_the_seed_decides_which():
+    stream = torch.arange(1000)
+    batches = worlds.Slices(stream, steps=20, count=3, length=8, seed=5)
+    assert batches.step_count == 20
+    (batch,) = batches.of_step(7)
+    ids = batch["input_ids"]
+    assert ids.shape == (3, 8)
+    assert (ids - ids[:, :1] == torch.arange(8)).all()
+    assert len(set(ids[:, 0].tolist())) == 3
+    (again,) = worlds.Slices(stream, steps=20, count=3, length=8, seed=5).of_step(7)
+    (other,) = worlds.Slices(stream, steps=20, count=3, length=8, seed=6).of_step(7)
+    assert torch.equal(ids, again["input_ids"])
+    assert not torch.equal(ids, other["input_ids"])
+
+
+def test_every_slice_that_there_is_can_be_drawn():
+    batches = worlds.Slices(torch.arange(10), steps=200, count=1, length=8, seed=0)
+    firsts = {int(batch["input_ids"][0, 0]) for step in range(200) for batch in batches.of_step(step)}
+    assert firsts == {0, 1}  # the last place is left out: there a label would be missing
+
+
+def test_fit_on_slices_is_the_plain_loop_to_the_bit_and_says_nothing(capsys):
+    text, steps, rate = worlds.read_world(**SIZES), 12, 0.01
+    stream = worlds.stream(text.training)
+
+    def model():
+        torch.manual_seed(0)
+        return MiniMind(
+            ModelConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
+        )
+
+    plain, fitted = model(), model()
+    optimizer = Optimizer(plain, "muon", rate, 2 * rate)
+    for step in range(steps):
+        ((ids,),) = (batch.values() for batch in worlds.Slices(stream, steps, 4, 16, seed=1).of_step(step))
+        optimizer.set_rate(min(1, (step + 1) / 3, 2 - 2 * step / steps))
+        optimizer.zero_grad()
+        plain(ids, labels=ids).loss.backward()
+        optimizer.step()
+
+    settings = TrainingSettings(
+        learning_rate=rate, warmup=3 / steps, clip_norm=math.inf, precision="fp32", threads=torch.get_num_threads()
+    )  # fmt: skip
+    fit(fitted, worlds.Slices(stream, steps, 4, 16, seed=1), worlds.mean_loss, settings, quiet=True)
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, fitted.get_parameter(name)), name
+    assert capsys.readouterr() == ("", "")
