@@ -134,7 +134,8 @@ def _explain(said: str) -> str:
     if wrong:
         kind = "a whole number" if wrong[2] == "INT" else "a number"
         return f"{wrong[1]} must be {kind}, got {wrong[3]}"
-    return words.rstrip(".")
+    # A value that the settings refuse themselves: their sentence, without tyro's name for them.
+    return re.sub(r"^Error parsing [A-Z]\w*: ", "", words).rstrip(".")
 
 
 def stored_settings(parsed: Settings) -> Settings | None:

@@ -2,6 +2,14 @@
 
 from .bpe import BPE
 from .chat import render_chat
-from .train import SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
+from .train import SPECIAL_IDS, SPECIAL_TOKENS, Tokenizer, VocabularyTooLarge, train_tokenizer
 
-__all__ = ["BPE", "SPECIAL_TOKENS", "Tokenizer", "VocabularyTooLarge", "render_chat", "train_tokenizer"]
+__all__ = [
+    "BPE",
+    "SPECIAL_IDS",
+    "SPECIAL_TOKENS",
+    "Tokenizer",
+    "VocabularyTooLarge",
+    "render_chat",
+    "train_tokenizer",
+]
