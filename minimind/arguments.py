@@ -83,6 +83,8 @@ def _read(
     except SystemExit as leaving:
         if not leaving.code:
             raise
+        if refusal := _refusal(leaving):
+            raise refusal from None
         raise UserError(f"{_explain(said.getvalue())}; see `{prog} --help`") from None
     filled, unknown = read
     if unknown:
@@ -126,6 +128,13 @@ def _in_groups(settings: type[Any], default: Any) -> type[Any]:
     return form
 
 
+def _refusal(error: BaseException | None) -> UserError | None:
+    """The sentence of a dataclass that has refused its values, which tyro breaks into the lines of a box."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__context__
+    return error
+
+
 def _explain(said: str) -> str:
     """The sentence in tyro's box: what stands below the title, to the first empty line or rule."""
     lines = [line.strip("│╭╮╰╯─- ") for line in said.splitlines()]
@@ -134,8 +143,7 @@ def _explain(said: str) -> str:
     if wrong:
         kind = "a whole number" if wrong[2] == "INT" else "a number"
         return f"{wrong[1]} must be {kind}, got {wrong[3]}"
-    # A value that the settings refuse themselves: their sentence, without tyro's name for them.
-    return re.sub(r"^Error parsing [A-Z]\w*: ", "", words).rstrip(".")
+    return words.rstrip(".")
 
 
 def stored_settings(parsed: Settings) -> Settings | None:

@@ -15,14 +15,14 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen, and how often. One that is out of range cannot be made.
+    """How the next token is chosen, and how often.
 
     Raises:
-        UserError: naming the setting and its limits.
+        UserError: if a value is out of range, naming it and its limits; so there is no `Sampling` to check again.
     """
 
     max_new_tokens: int = 64
-    """Most tokens to write. There is no limit but memory: rotary positions need no table."""
+    """Most tokens to write. Rotary positions need no table, so memory alone sets a limit."""
     temperature: float = 1.0
     """Divides the logits: below 1 the likely tokens win more often; 0 always takes the likeliest."""
     top_k: int | None = None

@@ -24,7 +24,7 @@ from .texts import TextSource, documents_of, lone_surrogate
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1, 2: padding; the start of a document or message; its end."""
-SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SPECIAL_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """The same ids, by the names that `generation_config.json` has for them."""
 
 
