@@ -102,7 +102,19 @@ def doubled(module):
     module.register_forward_hook(lambda module, inputs, out: out * 2)
 
 
+class Doubling(nn.Linear):
+    """A linear layer by its class, but more than its matrix."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubling(model):
+    model.model.layers[0].self_attn.v_proj.__class__ = Doubling
+
+
 CHANGED_LINEARS = {
+    "a subclass": doubling,
     "all wrapped": wrap,
     "queries wrapped": lambda model: wrap(model, ("q_proj",)),
     "gates wrapped": lambda model: wrap(model, ("gate_proj",)),
@@ -124,13 +136,16 @@ def test_linear_layers_and_feed_forwards_of_any_kind_keep_the_fast_path(change):
     torch.testing.assert_close(step, modules, atol=1e-5, rtol=1e-5)
 
 
-def test_a_model_of_wrapped_linear_layers_writes_the_same_ids_through_them():
+def test_a_model_of_wrapped_linear_layers_writes_the_same_ids_on_the_fast_path(monkeypatch):
     plain, wrapped = make(num_attention_heads=4), make(num_attention_heads=4)
     wrap(wrapped)
-    assert can_step(wrapped)
     prompt = torch.tensor([[1, 5, 9]])
     given = {"max_new_tokens": 8, "temperature": 0, "eos_token_id": None}
+    whole_forwards = []
+    forward = Attention.forward
+    monkeypatch.setattr(Attention, "forward", lambda *given: whole_forwards.append(1) or forward(*given))
     assert torch.equal(wrapped.generate(prompt, **given), plain.generate(prompt, **given))
+    assert len(whole_forwards) == 2 * 2  # two layers of two models, for the prompt alone
     calls = {module.calls for module in wrapped.modules() if isinstance(module, Wrapped)}
     assert calls == {8}  # once for the prompt, once for each of the seven tokens after the first
 
@@ -160,11 +175,6 @@ def another_attention(model):
     model.model.layers[0].self_attn.__class__ = NoAttention
 
 
-def another_block(model):
-    model.model.layers[0] = nn.Identity()
-    model.model.layers[0].forward = lambda x, *rest: x
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -183,9 +193,11 @@ def test_what_the_step_would_miss_is_called(change):
     written_as_asked(model)
 
 
-def test_a_model_without_our_blocks_is_called():
+def test_a_model_with_something_else_for_a_block_is_called():
     model = make(num_hidden_layers=1)
-    another_block(model)
+    model.model.layers[0] = nn.Identity()
+    assert not can_step(model)
+    model.model.layers[0] = make().model.layers[0].mlp  # of this package, but no block
     assert not can_step(model)
 
 
