@@ -83,6 +83,8 @@ def _read(
     except SystemExit as leaving:
         if not leaving.code:
             raise
+        if refusal := _refusal(leaving):
+            raise refusal from None
         raise UserError(f"{_explain(said.getvalue())}; see `{prog} --help`") from None
     filled, unknown = read
     if unknown:
@@ -124,6 +126,13 @@ def _in_groups(settings: type[Any], default: Any) -> type[Any]:
     form = make_dataclass(settings.__name__, parts)
     form.__doc__ = settings.__doc__
     return form
+
+
+def _refusal(error: BaseException | None) -> UserError | None:
+    """The sentence of a dataclass that has refused its values, which tyro breaks into the lines of a box."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__context__
+    return error
 
 
 def _explain(said: str) -> str:

@@ -111,34 +111,18 @@ def generate(given: settings.GenerateSettings) -> None:
     import torch
 
     from .device import choose_device
+    from .inference import stream_text
     from .model import load
     from .training.threads import Threads
 
     model, tokenizer = load(given.run)
     device = choose_device(given.device)
     threads = Threads(torch.get_num_threads(), fixed=device.type != "cpu")
-    ids = [tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]
-    written: list[int] = []
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]], device=device)
     print(given.prompt, end="", flush=True)
-    stream = model.to(device).stream(
-        torch.tensor([ids], device=device),
-        max_new_tokens=given.max_new_tokens,
-        temperature=given.temperature,
-        top_k=given.top_k,
-        top_p=given.top_p,
-        min_p=given.min_p,
-        repetition_penalty=given.repetition_penalty,
-        eos_token_id=tokenizer.eos_token_id,
-        seed=given.seed,
-    )
-    shown = ""
-    for new in threads.watch(stream):
-        written.append(int(new))
-        text = tokenizer.decode(written, skip_special_tokens=True)
-        # A character of several bytes may be half written; it is shown when it is whole.
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            print(text[len(shown) :], end="", flush=True)
-            shown = text
+    new = model.to(device).stream(ids, sampling=given, eos_token_id=tokenizer.eos_token_id)
+    for piece in stream_text(tokenizer, threads.watch(new)):
+        print(piece, end="", flush=True)
     print()
 
 

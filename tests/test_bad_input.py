@@ -292,8 +292,9 @@ def test_stored_data_that_were_damaged(here, capsys):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--temperature", "-1"], "temperature"),
-        (["--top-p", "2"], "top_p"),
+        (["--temperature", "-1"], "error: temperature must be at least 0, got -1.0"),
+        (["--top-p", "2"], "error: top_p must be between 0 and 1, got 2.0"),
+        (["--seed", "-4"], f"error: seed must be between 0 and {2**63 - 1}, got -4"),
         (["--repetition-penalty", "0"], "repetition_penalty"),
         (["--repetition-penalty", "nan"], "repetition_penalty must be between 0.1 and 10"),
         (["--repetition-penalty", "1e-300"], "repetition_penalty must be between 0.1 and 10"),

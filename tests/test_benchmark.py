@@ -1,5 +1,6 @@
 """The benchmark compares like with like: the baseline computes what our model computes."""
 
+import copy
 import os
 import re
 import sys
@@ -9,17 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import minimind.benchmark.busy as busy_module
 from minimind import ModelConfig
 from minimind.benchmark import VOCAB_SIZE, plain, report
 from minimind.benchmark.busy import busy_process, busy_rows, worker
-from minimind.benchmark.decode import decode_rows
+from minimind.benchmark.decode import Wrapped, decode_rows, wrap_linears
 from minimind.benchmark.rounds import in_turn
 from minimind.benchmark.train import ROW_LENGTH, random_documents, train_row
 from minimind.cli import main
 from minimind.errors import UserError
 from minimind.model import MiniMind
+from minimind.model.fast.step import can_step
 
 CONFIG = ModelConfig(
     hidden_size=32, num_hidden_layers=2, vocab_size=60, num_attention_heads=4, num_key_value_heads=2
@@ -82,11 +85,24 @@ def test_rows_name_value_baseline_ratio_and_machine():
     rows = [train_row("tiny", CONFIG, random_documents(6, 60, 40), rounds=1, row_length=40)]
     rows += decode_rows("tiny", CONFIG, new_tokens=4, rounds=1)
     found = [row.as_dict() for row in rows]
-    assert [row["name"] for row in found] == ["train tiny", "decode tiny fp32", "decode tiny bf16"]
+    names = ["train tiny", "decode tiny fp32", "decode tiny bf16", "decode tiny fp32 wrapped"]
+    assert [row["name"] for row in found] == names
     for row in found:
         assert row["ratio"] == row["value"] / row["baseline"]
         assert {"precision", "attention_path", "threads", "torch", "machine"} <= row.keys()
     assert torch.__version__ in report(found)
+    assert found[3]["of_unwrapped"] == found[3]["value"] / found[1]["value"]
+    assert f"{found[3]['of_unwrapped']:.0%} of the speed without wrappers" in report(found)
+
+
+def test_the_wrapped_arm_has_no_linear_layer_that_is_not_wrapped_and_keeps_the_fast_path(pair):
+    wrapped = wrap_linears(copy.deepcopy(pair[0]))
+    holders = {
+        name.rsplit(".", 1)[-1] for name, part in wrapped.model.named_modules() if type(part) is nn.Linear
+    }
+    assert holders == {"linear"}
+    assert sum(isinstance(part, Wrapped) for part in wrapped.modules()) == 2 * 7
+    assert can_step(wrapped)
 
 
 # Beside other work.

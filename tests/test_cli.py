@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minimind
-from minimind import settings
+from minimind import sampling, settings
 from minimind.arguments import parse
 from minimind.cli import VERBS, main
 from minimind.doctor import LOOKS_SHARE, PREPARING_SECONDS, default_run_seconds
@@ -40,7 +40,7 @@ def test_help_of_each_command_is_complete(verb, capsys):
     assert main([verb, "--help"]) == 0
     said = capsys.readouterr().out
     kind = VERBS[verb][0]
-    files = sorted(Path(settings.__file__).parent.glob("*.py"))
+    files = [Path(sampling.__file__), *sorted(Path(settings.__file__).parent.glob("*.py"))]
     lines = [line for file in files for line in file.read_text().splitlines()]
     for field in fields(kind):
         assert field.name.replace("_", "-") in said.lower() or field.name in ("run", "what", "module")

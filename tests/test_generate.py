@@ -1,11 +1,19 @@
 """Generation: cached equals uncached, batched equals alone, and the filters are Hugging Face's."""
 
+import copy
+import json
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from transformers.generation import logits_process as hf
 
 from minimind import ModelConfig
+from minimind.errors import UserError
 from minimind.model import KVCache, MiniMind, sampling
+from minimind.model.generate import generate_uncached
+from minimind.sampling import Sampling
+from minimind.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +44,22 @@ def prompts(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, mask
 
 
-def test_cached_and_uncached_generation_agree(model):
+@pytest.mark.parametrize(
+    "settings", [Sampling(20, temperature=0), Sampling(20, temperature=0.9, top_k=20, top_p=0.95, seed=5)]
+)
+def test_cached_and_uncached_generation_agree(model, settings):
     ids, _ = prompts(5, 5)
-    cached = model.generate(ids, max_new_tokens=20, temperature=0, eos_token_id=None)
-    plain = ids
-    for _ in range(20):
-        plain = torch.cat((plain, model(plain).logits[:, -1:].argmax(-1)), dim=1)
-    assert torch.equal(cached, plain)
+    plain = generate_uncached(model, ids, settings)
+    assert plain.shape == (2, 25)
+    assert torch.equal(model.generate(ids, sampling=settings, eos_token_id=None), plain)
+
+
+def test_uncached_generation_reads_the_whole_text_for_each_token(model):
+    lengths = []
+    listening = model.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
+    generate_uncached(model, prompts(3)[0], Sampling(4, temperature=0))
+    listening.remove()
+    assert lengths == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("cuts", [[12], [1] * 12, [5, 7], [3, 1, 8]])
@@ -186,7 +203,8 @@ def test_choose_draws_from_the_filtered_distribution_in_hugging_faces_order():
         hf.MinPLogitsWarper(0.1),
     ):
         expected = step(None, expected)
-    drawn = sampling.choose(logits.expand(40_000, -1), 0.7, 12, 0.9, 0.1, torch.Generator().manual_seed(0))
+    settings = Sampling(temperature=0.7, top_k=12, top_p=0.9, min_p=0.1)
+    drawn = sampling.choose(logits.expand(40_000, -1), settings, torch.Generator().manual_seed(0))
     shares = drawn.bincount(minlength=20) / 40_000
     torch.testing.assert_close(shares, expected.softmax(-1)[0], atol=0.01, rtol=0)
     assert not shares[expected[0].isinf()].any()
@@ -194,7 +212,65 @@ def test_choose_draws_from_the_filtered_distribution_in_hugging_faces_order():
 
 def test_temperature_zero_is_greedy():
     logits = torch.randn(5, 20)
-    assert torch.equal(sampling.choose(logits, temperature=0, top_k=3), logits.argmax(-1))
+    assert torch.equal(sampling.choose(logits, Sampling(temperature=0, top_k=3)), logits.argmax(-1))
+
+
+def test_settings_by_name_stand_in_place_of_those_of_the_sampling(model):
+    ids, _ = prompts(4)
+    both = model.generate(ids, sampling=Sampling(9, temperature=0), max_new_tokens=5, eos_token_id=None)
+    assert torch.equal(both, model.generate(ids, max_new_tokens=5, temperature=0, eos_token_id=None))
+
+
+def test_a_sampling_out_of_range_cannot_be_made():
+    for wrong in ({"top_p": 2}, {"seed": -1}, {"seed": 2**63}, {"temperature": float("nan")}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            Sampling(**wrong)
+    with pytest.raises(FrozenInstanceError):
+        Sampling().top_p = 2
+
+
+def test_the_models_own_ids_end_and_fill_a_text(model, tmp_path):
+    ids, _ = prompts(4, 4)
+    free = model.generate(ids, max_new_tokens=16, temperature=0, eos_token_id=None)[:, 4:]
+    end = int(free[0, 2])
+    other = copy.deepcopy(model)
+    other.generation_config = {"eos_token_id": [end, 48], "pad_token_id": 49, "temperature": 0.6}
+    given = model.generate(ids, max_new_tokens=16, temperature=0, eos_token_id=[end, 48], pad_token_id=49)
+    assert not torch.equal(given[:, 4:], free)
+    assert torch.equal(other.generate(ids, max_new_tokens=16, temperature=0), given)
+    other.save_pretrained(tmp_path)
+    read = MiniMind.from_pretrained(tmp_path)
+    assert read.generation_config == other.generation_config
+    assert torch.equal(read.generate(ids, max_new_tokens=16, temperature=0), given)
+    # A model that names no end writes on.
+    read.generation_config = {}
+    assert torch.equal(read.generate(ids, max_new_tokens=16, temperature=0)[:, 4:], free)
+
+
+def test_a_model_from_nothing_has_the_ids_of_our_tokenizers(model):
+    tokenizer = train_tokenizer(["low lower lowest"], vocab_size=262)
+    assert model.generation_config == tokenizer.special_ids
+    backwards = train_tokenizer(["low lower lowest"], vocab_size=262, special_tokens=SPECIAL_TOKENS[::-1])
+    swapped = Tokenizer(backwards._backend, *SPECIAL_TOKENS)
+    assert swapped.special_ids == {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 0}
+
+
+def test_without_generation_config_the_ids_are_those_of_config_json(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    assert MiniMind.from_pretrained(tmp_path).generation_config == model.generation_config
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "bos_token_id": 7, "eos_token_id": 9}))
+    named = MiniMind.from_pretrained(tmp_path).generation_config
+    assert named == {"bos_token_id": 7, "eos_token_id": 9}
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]"])
+def test_a_damaged_generation_config_is_named(model, tmp_path, content):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"generation_config\.json"):
+        MiniMind.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

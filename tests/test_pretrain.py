@@ -13,6 +13,7 @@ from tiny_runs import arguments, tiny_settings, write_texts
 from minimind import load
 from minimind.cli import main
 from minimind.data import TokenStore, read_records
+from minimind.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from minimind.training import pretrain
 from minimind.training.corpus import open_corpus
 
@@ -204,6 +205,16 @@ def test_a_tokenizer_can_be_brought_along(tmp_path, capsys):
     pretrain(tiny_settings(tmp_path, vocab_size=None, tokenizer=str(tmp_path / "tokenizer")))
     _, tokenizer = load(tmp_path / "run")
     assert tokenizer.vocab_size == 280
+
+
+def test_a_run_writes_the_special_ids_of_its_tokenizer(tmp_path):
+    trained = train_tokenizer(["the cat sees a dog"], 263, ("<|im_end|>", "<|other|>", *SPECIAL_TOKENS[:2]))
+    tokenizer = Tokenizer(trained._backend, *SPECIAL_TOKENS)
+    tokenizer.save(tmp_path / "tokenizer")
+    pretrain(tiny_settings(tmp_path, steps=2, vocab_size=None, tokenizer=str(tmp_path / "tokenizer")))
+    written = json.loads((tmp_path / "run" / "generation_config.json").read_text())
+    assert written == {"pad_token_id": 2, "bos_token_id": 3, "eos_token_id": 0}
+    assert load(tmp_path / "run")[0].generation_config == written
 
 
 def test_bad_rows_are_left_out_and_listed_on_request(tmp_path, capsys):

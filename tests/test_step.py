@@ -1,4 +1,4 @@
-"""The flat step for one token gives what the modules give, and stands back where they must be called."""
+"""The flat step for one token gives what the modules give, calls linear layers of any kind, and else stands back."""
 
 import copy
 
@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from minimind import MiniMind, ModelConfig
+from minimind.model.attention import Attention
 from minimind.model.cache import KVCache
-from minimind.model.generate import _ModuleStep
-from minimind.model.step import Step, can_step
+from minimind.model.fast.step import Step, can_step
+from minimind.model.generate import ModuleStep
 
 SHAPES = {
     "plain": {},
@@ -38,8 +39,8 @@ def both(model, attention_mask=None, steps=4):
     """Logits of the step and of the modules, `(steps, B, V)` each, after the same tokens."""
     ids = torch.randint(3, 50, (3, 5))
     results = []
-    for kind in (Step, _ModuleStep):
-        cache = KVCache(model.config, 3, 5 + steps, model.lm_head.weight.dtype)
+    for kind in (Step, ModuleStep):
+        cache = KVCache(model.config, 3, 5 + steps, model.model.embed_tokens.weight.dtype)
         model(ids, attention_mask=attention_mask, cache=cache)
         step = kind(model, cache, attention_mask)
         results.append(torch.stack([step(ids[:, i]) for i in range(steps)]))
@@ -62,6 +63,27 @@ def test_in_bf16_they_differ_by_rounding_only():
     assert (step - modules).abs().mean() < 0.03 * modules.abs().mean()
 
 
+class Wrapped(nn.Module):
+    """A linear layer that is no `nn.Linear`, as adapters and quantized weights are, and counts its calls."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.inner, self.calls = linear, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x)
+
+
+def wrap(
+    model, names=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
+):
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if name in names:
+                setattr(module, name, Wrapped(child))
+
+
 def adapter(model):
     mlp = model.model.layers[0].mlp
     mlp.up_proj = nn.Sequential(mlp.up_proj, nn.Linear(mlp.up_proj.out_features, mlp.up_proj.out_features))
@@ -69,27 +91,114 @@ def adapter(model):
 
 def bias(model):
     model.lm_head.bias = nn.Parameter(torch.randn(50))
+    model.model.layers[0].self_attn.k_proj.bias = nn.Parameter(torch.randn(16))
+
+
+def own_forward(module):
+    module.forward = lambda x: type(module).forward(module, x).flip(-1)
+
+
+def doubled(module):
+    module.register_forward_hook(lambda module, inputs, out: out * 2)
+
+
+class Doubling(nn.Linear):
+    """A linear layer by its class, but more than its matrix."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubling(model):
+    model.model.layers[0].self_attn.v_proj.__class__ = Doubling
+
+
+CHANGED_LINEARS = {
+    "a subclass": doubling,
+    "all wrapped": wrap,
+    "queries wrapped": lambda model: wrap(model, ("q_proj",)),
+    "gates wrapped": lambda model: wrap(model, ("gate_proj",)),
+    "a longer layer": adapter,
+    "biases": bias,
+    "a hook on a linear layer": lambda model: doubled(model.model.layers[0].self_attn.v_proj),
+    "a hook on a feed-forward": lambda model: doubled(model.model.layers[1].mlp),
+    "a forward of its own": lambda model: own_forward(model.model.layers[0].mlp.down_proj),
+    "another feed-forward": lambda model: setattr(model.model.layers[0], "mlp", nn.Sequential(nn.GELU())),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED_LINEARS.values(), ids=CHANGED_LINEARS)
+def test_linear_layers_and_feed_forwards_of_any_kind_keep_the_fast_path(change):
+    model = make()
+    change(model)
+    assert can_step(model)
+    step, modules = both(model)
+    torch.testing.assert_close(step, modules, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_of_wrapped_linear_layers_writes_the_same_ids_on_the_fast_path(monkeypatch):
+    plain, wrapped = make(num_attention_heads=4), make(num_attention_heads=4)
+    wrap(wrapped)
+    prompt = torch.tensor([[1, 5, 9]])
+    given = {"max_new_tokens": 8, "temperature": 0, "eos_token_id": None}
+    whole_forwards = []
+    forward = Attention.forward
+    monkeypatch.setattr(Attention, "forward", lambda *given: whole_forwards.append(1) or forward(*given))
+    assert torch.equal(wrapped.generate(prompt, **given), plain.generate(prompt, **given))
+    assert len(whole_forwards) == 2 * 2  # two layers of two models, for the prompt alone
+    calls = {module.calls for module in wrapped.modules() if isinstance(module, Wrapped)}
+    assert calls == {8}  # once for the prompt, once for each of the seven tokens after the first
 
 
 def hook(model):
-    model.model.layers[1].mlp.register_forward_hook(lambda module, args, out: out * 2)
+    doubled(model.model.layers[1].self_attn)
 
 
 def pre_hook(model):
     model.model.norm.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
 
 
-def own_forward(model):
-    norm = model.model.norm
-    norm.forward = lambda x: type(norm).forward(norm, x).flip(-1)
+def another_norm(model):
+    model.model.layers[0].input_layernorm = nn.Identity()
 
 
-@pytest.mark.parametrize("change", [adapter, bias, hook, pre_hook, own_forward])
+def one_head_norm(model):
+    model.model.layers[0].self_attn.q_norm = nn.Identity()
+
+
+class NoAttention(Attention):
+    def forward(self, x, *rest):
+        return 0 * x
+
+
+def another_attention(model):
+    model.model.layers[0].self_attn.__class__ = NoAttention
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        hook,
+        pre_hook,
+        lambda model: own_forward(model.model.norm),
+        another_norm,
+        one_head_norm,
+        another_attention,
+    ],
+)
 def test_what_the_step_would_miss_is_called(change):
     model = make()
     change(model)
     assert not can_step(model)
     written_as_asked(model)
+
+
+def test_a_model_with_something_else_for_a_block_is_called():
+    model = make(num_hidden_layers=1)
+    model.model.layers[0] = nn.Identity()
+    assert not can_step(model)
+    model.model.layers[0] = make().model.layers[0].mlp  # of this package, but no block
+    assert not can_step(model)
 
 
 def written_as_asked(model):

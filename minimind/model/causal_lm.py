@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..tokenizer import SPECIAL_IDS
 from . import generate as generation
 from . import pretrained
 from .attention import ATTENTION_PATHS, Attention, manual_bias
@@ -92,6 +93,7 @@ class MiniMind(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = _complete(config)
+        self.generation_config: dict[str, Any] = dict(SPECIAL_IDS)
         self.model = Decoder(self.config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.attention_path = "sdpa"
@@ -263,7 +265,7 @@ class MiniMind(nn.Module):
         """Read a folder that `save_pretrained` or Hugging Face wrote.
 
         Args:
-            folder: with `config.json` and `model.safetensors`.
+            folder: with `config.json` and `model.safetensors`, and `generation_config.json` where there is one.
             dtype: what the weights are turned to.
             device: where they go.
 
@@ -275,6 +277,7 @@ class MiniMind(nn.Module):
             model = cls(config)
         model.load_state_dict(pretrained.read_weights(model, folder, dtype, device), assign=True)
         model.tie_weights()
+        model.generation_config = pretrained.read_generation_config(folder)
         return model.eval()
 
 

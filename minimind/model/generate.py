@@ -1,40 +1,50 @@
-"""Generation: read the prompt once, then add one token at a time, each from the cache and the one before."""
+"""Generation: a model says which token comes next; choose one, append it, ask again.
+
+`generate_uncached` is the whole idea, and reads the text anew for each token. `stream` gives the same ids from a
+cache: it reads the prompt once, then one token at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..sampling import Sampling
 from .cache import KVCache
+from .fast.step import CausalLM, Step, can_step
 from .sampling import choose, penalize_repetition
-from .step import Step, can_step
 
-if TYPE_CHECKING:
-    from .causal_lm import MiniMind
+Ids = int | Sequence[int] | None
 
-EOS_TOKEN_ID = 2
-PAD_TOKEN_ID = 0
+
+@torch.inference_mode()
+def generate_uncached(model: CausalLM, ids: Tensor, sampling: Sampling) -> Tensor:
+    """Continue prompts `(B, T)` in the plainest way; the tests hold the cached way to it.
+
+    The model is in eval mode. Nothing ends a text here, and no repetition is punished.
+    """
+    generator = None if sampling.seed is None else torch.Generator(ids.device).manual_seed(sampling.seed)
+    for _ in range(sampling.max_new_tokens):
+        logits = model(ids).logits[:, -1]  # (B, V): only the last token is asked for its next
+        new = choose(logits, sampling, generator)  # (B,)
+        ids = torch.cat((ids, new[:, None]), dim=1)  # (B, T + 1)
+    return ids
 
 
 @torch.inference_mode()
 def stream(
-    model: MiniMind,
+    model: CausalLM,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
+    sampling: Sampling | None = None,
     *,
-    max_new_tokens: int = 64,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    eos_token_id: int | Sequence[int] | None = EOS_TOKEN_ID,
-    pad_token_id: int | None = PAD_TOKEN_ID,
-    seed: int | None = None,
+    eos_token_id: Ids | Literal["model"] = "model",
+    pad_token_id: int | Literal["model"] | None = "model",
+    **settings: Any,
 ) -> Iterator[Tensor]:
     """Continue a batch of prompts, one step at a time.
 
@@ -42,17 +52,12 @@ def stream(
         model: the model; it is in eval mode until the last step, then in the mode it had.
         input_ids: prompts `(B, T)`, shorter ones padded on the left.
         attention_mask: `(B, T)`, 0 on padding; None says that there is none.
-        max_new_tokens: steps at most. There is no limit but memory: rotary positions need no table.
-        temperature: 1 draws as the model says, below 1 is safer, 0 always takes the most likely token.
-        top_k: draw from the k most likely ids only.
-        top_p: draw from the most likely ids that together reach this probability.
-        min_p: draw from ids at least this many times as likely as the most likely one.
-        repetition_penalty: above 1 makes ids less likely that the prompt or the answer has.
-        eos_token_id: a row ends with it (or one of them); None never ends.
-        pad_token_id: fills rows that have ended; None fills with the end token.
-        seed: the same seed gives the same text, and PyTorch's own random numbers are left alone. None draws
-            from those. The rows of a batch draw one after the other, so where the text is drawn
-            (`temperature` above 0) a row of a batch draws other numbers than alone.
+        sampling: how tokens are chosen, and how many. The rows of a batch draw one after the other, so where the
+            text is drawn (`temperature` above 0) a row of a batch draws other numbers than alone.
+        eos_token_id: a row ends with it (or one of them); None never ends. Default: what the model's
+            `generation_config` says.
+        pad_token_id: fills rows that have ended; None fills with the end token. Default: the model's, too.
+        settings: fields of `Sampling` by name, in place of those of `sampling`.
 
     Yields:
         The new ids of each step, `(B,)`. It stops early when every row has ended.
@@ -60,34 +65,36 @@ def stream(
     Raises:
         ValueError: if a prompt is empty, is padded on the right, or a setting is out of range.
     """
-    _check(input_ids, attention_mask, max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty)
+    sampling = replace(sampling or Sampling(), **settings)
+    check_prompts(input_ids, attention_mask)
     if attention_mask is not None and bool(attention_mask.all()):
         attention_mask = None  # Without padding the steps need no mask, and are faster.
-    if seed is not None and not 0 <= seed < 2**63:
-        raise UserError(f"seed must be between 0 and {2**63 - 1}, got {seed}")
     batch, length = input_ids.shape
-    weight = model.lm_head.weight
-    generator = None if seed is None else torch.Generator(weight.device).manual_seed(seed)
+    weight = model.model.embed_tokens.weight
+    generator = None if sampling.seed is None else torch.Generator(weight.device).manual_seed(sampling.seed)
+    if eos_token_id == "model":
+        eos_token_id = model.generation_config.get("eos_token_id")
+    if pad_token_id == "model":
+        pad_token_id = model.generation_config.get("pad_token_id")
     ends = _end_ids(eos_token_id, weight.device)  # (number of end ids,)
     fill = pad_token_id if pad_token_id is not None else (int(ends[0]) if ends is not None else 0)
-    cache = KVCache(model.config, batch, length + max_new_tokens, weight.dtype, weight.device)
-    seen = _seen(input_ids, attention_mask, model.config.vocab_size) if repetition_penalty != 1 else None
+    penalty = sampling.repetition_penalty
+    seen = _seen(input_ids, attention_mask, model.config.vocab_size) if penalty != 1 else None
     ended = torch.zeros(batch, dtype=torch.bool, device=weight.device)  # (B,)
-    if max_new_tokens == 0:
+    if sampling.max_new_tokens == 0:
         return
+    cache = KVCache(model.config, batch, length + sampling.max_new_tokens, weight.dtype, weight.device)
     was_training = model.training
-    model.eval()
+    model.train(False)
     try:
-        hidden = model(
-            input_ids, attention_mask=attention_mask, cache=cache
-        ).hidden_states  # (B, T, hidden_size)
+        hidden = model(input_ids, attention_mask=attention_mask, cache=cache).hidden_states  # (B, T, E)
         logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
-        step = Step if can_step(model) else _ModuleStep
+        step = Step if can_step(model) else ModuleStep
         next_logits = step(model, cache, attention_mask)
-        for steps_left in range(max_new_tokens, 0, -1):
+        for steps_left in range(sampling.max_new_tokens, 0, -1):
             if seen is not None:
-                logits = penalize_repetition(logits, seen, repetition_penalty)
-            new = choose(logits, temperature, top_k, top_p, min_p, generator)  # (B,)
+                logits = penalize_repetition(logits, seen, penalty)
+            new = choose(logits, sampling, generator)  # (B,)
             if ends is not None:
                 new = new.masked_fill(ended, fill)
                 ended = ended | torch.isin(new, ends)
@@ -102,7 +109,7 @@ def stream(
 
 
 def generate(
-    model: MiniMind, input_ids: Tensor, attention_mask: Tensor | None = None, **settings: Any
+    model: CausalLM, input_ids: Tensor, attention_mask: Tensor | None = None, **settings: Any
 ) -> Tensor:
     """Continue a batch of prompts; the settings are those of `stream`.
 
@@ -113,10 +120,10 @@ def generate(
     return torch.cat((input_ids, *(ids[:, None] for ids in new)), dim=1)
 
 
-class _ModuleStep:
-    """What `Step` does, by calling the model: for one that has adapters, hooks or parts of the reader's own."""
+class ModuleStep:
+    """What `Step` does, by calling the model: for one that has hooks, or blocks of the reader's own."""
 
-    def __init__(self, model: MiniMind, cache: KVCache, attention_mask: Tensor | None) -> None:
+    def __init__(self, model: CausalLM, cache: KVCache, attention_mask: Tensor | None) -> None:
         self.model, self.cache, self.attention_mask = model, cache, attention_mask
 
     def __call__(self, ids: Tensor) -> Tensor:
@@ -127,7 +134,7 @@ class _ModuleStep:
         return self.model.lm_head(hidden[:, -1])  # (B, V)
 
 
-def _end_ids(eos_token_id: int | Sequence[int] | None, device: torch.device) -> Tensor | None:
+def _end_ids(eos_token_id: Ids, device: torch.device) -> Tensor | None:
     if eos_token_id is None or eos_token_id == []:
         return None
     return torch.tensor(
@@ -142,37 +149,17 @@ def _seen(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> 
     return counts.scatter_add_(1, input_ids, real) > 0
 
 
-def _check(
-    input_ids: Tensor,
-    attention_mask: Tensor | None,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float,
-) -> None:
+def check_prompts(input_ids: Tensor, attention_mask: Tensor | None) -> None:
+    """Refuse prompts that cannot be continued."""
     if input_ids.dim() != 2:
         raise ValueError(f"input_ids must be (batch, length), got {tuple(input_ids.shape)}")
     if input_ids.numel() == 0:
         raise ValueError("the prompt is empty; give at least one token, such as the start token")
-    if attention_mask is not None:
-        if attention_mask.shape != input_ids.shape:
-            raise ValueError(
-                f"attention_mask must have shape {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
-            )
-        if not bool(attention_mask[:, -1].all()):
-            raise ValueError("prompts must be padded on the left: the last column of attention_mask has a 0")
-    settings: list[tuple[str, float | None, float, float]] = [
-        ("max_new_tokens", max_new_tokens, 0, float("inf")),
-        ("temperature", temperature, 0, float("inf")),
-        ("top_k", top_k, 0, float("inf")),
-        ("top_p", top_p, 0, 1),
-        ("min_p", min_p, 0, 1),
-    ]
-    for name, value, low, high in settings:
-        if value is not None and not low <= value <= high:
-            limits = f"between {low} and {high}" if high < float("inf") else f"at least {low}"
-            raise UserError(f"{name} must be {limits}, got {value}")
-    if not 0.1 <= repetition_penalty <= 10:
-        raise UserError(f"repetition_penalty must be between 0.1 and 10, got {repetition_penalty}")
+    if attention_mask is None:
+        return
+    if attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask must have shape {tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+        )
+    if not bool(attention_mask[:, -1].all()):
+        raise ValueError("prompts must be padded on the left: the last column of attention_mask has a 0")

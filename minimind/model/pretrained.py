@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
+from ..tokenizer import SPECIAL_IDS
 
 if TYPE_CHECKING:
     from .causal_lm import MiniMind
 
 WEIGHTS = "model.safetensors"
-GENERATION_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+GENERATION_CONFIG = "generation_config.json"
 
 
 def save(model: MiniMind, folder: str | Path) -> None:
@@ -38,12 +39,34 @@ def save(model: MiniMind, folder: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "config.json", lambda path: path.write_text(_json(config), encoding="utf-8"))
         _write(
-            folder / "generation_config.json",
-            lambda path: path.write_text(_json(GENERATION_IDS), encoding="utf-8"),
+            folder / GENERATION_CONFIG,
+            lambda path: path.write_text(_json(model.generation_config), encoding="utf-8"),
         )
         _write(folder / WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"}))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot write the model ({error})") from None
+
+
+def read_generation_config(folder: str | Path) -> dict[str, Any]:
+    """What `generation_config.json` says: which ids start, end and fill a text, and what else stands there.
+
+    Where there is no such file, the ids are those that `config.json` names (as in older models of Hugging Face), and
+    where it names none, those of this package's tokenizers.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = Path(folder) / GENERATION_CONFIG
+    if not path.is_file():
+        named = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        return {name: named[name] for name in SPECIAL_IDS if name in named} or dict(SPECIAL_IDS)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged or not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: must hold one JSON object, found {type(config).__name__}")
+    return config
 
 
 def read_weights(

@@ -1,11 +1,13 @@
 """From scores to a choice: reshape the distribution, cut its tail, draw.
 
 Each step takes logits `(B, V)` and gives logits `(B, V)`, with -inf for what was cut. The order is that of
-Hugging Face: repetition penalty, temperature, top-k, top-p, min-p.
+Hugging Face: repetition penalty, temperature, top-k, top-p, min-p. The settings come as one `Sampling`.
 """
 
 import torch
 from torch import Tensor
+
+from ..sampling import Sampling
 
 
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
@@ -51,36 +53,26 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(probabilities < p * probabilities.amax(dim=-1, keepdim=True), float("-inf"))
 
 
-def choose(
-    logits: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator | None = None) -> Tensor:
     """Choose an id for each row.
 
     Args:
         logits: `(B, V)`.
-        temperature: the logits are divided by it: below 1 sharper, above 1 flatter, 0 takes the highest.
-        top_k: see `keep_top_k`.
-        top_p: see `keep_top_p`.
-        min_p: see `keep_min_p`.
+        sampling: its temperature, top_k, top_p and min_p are used.
         generator: where the random numbers come from; None is PyTorch's global one.
 
     Returns:
         Ids `(B,)`.
     """
-    if temperature == 0:
-        return logits.float().argmax(dim=-1)
     logits = logits.float()
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
     # The highest becomes 0 before the division: a tiny temperature then gives -inf to the rest, and no NaN.
-    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
-    if top_k:
-        logits = keep_top_k(logits, top_k)
-    if top_p is not None and top_p < 1:
-        logits = keep_top_p(logits, top_p)
-    if min_p:
-        logits = keep_min_p(logits, min_p)
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / sampling.temperature
+    if sampling.top_k:
+        logits = keep_top_k(logits, sampling.top_k)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        logits = keep_top_p(logits, sampling.top_p)
+    if sampling.min_p:
+        logits = keep_min_p(logits, sampling.min_p)
     return torch.multinomial(logits.softmax(dim=-1), num_samples=1, generator=generator)[:, 0]

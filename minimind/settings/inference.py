@@ -7,31 +7,28 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from ..sampling import Sampling
 
-@dataclass
-class GenerateSettings:
-    """Let a trained model write, token by token."""
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes, and from which words on."""
 
     run: Positional[str] = "pretrain"
     """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
     prompt: str = ""
     """Text to go on from. Without it the model starts a document of its own."""
-    max_new_tokens: int = 200
-    """Most tokens to write."""
-    temperature: float = 0.8
-    """Divides the logits: below 1 the likely tokens win more often; 0 always takes the likeliest."""
-    top_k: int | None = None
-    """Draw only from this many likeliest tokens."""
-    top_p: float | None = None
-    """Draw only from the likeliest tokens that together have this probability."""
-    min_p: float | None = None
-    """Draw only from tokens at least this likely, relative to the likeliest."""
-    repetition_penalty: float = 1.0
-    """Above 1: tokens that have occurred become less likely."""
-    seed: int = 0
-    """Start of the random choices."""
     device: str | None = None
     """cuda, mps or cpu. Default: the first of these that is there."""
+
+
+@dataclass(frozen=True)
+class GenerateSettings(Writer, Sampling):
+    """Let a trained model write, token by token."""
+
+    max_new_tokens: int = 200
+    temperature: float = 0.8
+    seed: int | None = 0
 
 
 @dataclass

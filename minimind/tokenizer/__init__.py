@@ -3,13 +3,14 @@
 from .bpe import BPE
 from .chat import render_chat
 from .splitting import GPT2_PATTERN, PATTERN
-from .tokenizer import Tokenizer
-from .train import SPECIAL_TOKENS, VocabularyTooLarge, train_tokenizer
+from .tokenizer import SPECIAL_IDS, SPECIAL_TOKENS, Tokenizer
+from .train import VocabularyTooLarge, train_tokenizer
 
 __all__ = [
     "BPE",
     "GPT2_PATTERN",
     "PATTERN",
+    "SPECIAL_IDS",
     "SPECIAL_TOKENS",
     "Tokenizer",
     "VocabularyTooLarge",

@@ -18,6 +18,11 @@ from .byte_characters import to_bytes
 from .chat_template import CHAT_TEMPLATE
 from .checks import check_text
 
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Ids 0, 1, 2: padding; the start of a document or message; its end."""
+SPECIAL_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+"""The same ids, by the names that `generation_config.json` has for them."""
+
 
 class Tokenizer:
     """Text to ids and back.
@@ -43,6 +48,7 @@ class Tokenizer:
         self._settings = backend.to_str()  # as it is saved; the next line is a setting of this process only
         self._backend = tokenizers.Tokenizer.from_str(self._settings)
         self._backend.encode_special_tokens = True
+        self._bytes: dict[int, bytes] | None = None
         self.pad_token_id = self._id_of(pad_token)
         self.bos_token_id = self._id_of(bos_token)
         self.eos_token_id = self._id_of(eos_token)
@@ -57,6 +63,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """Number of ids, special tokens included."""
         return self._backend.get_vocab_size()
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Ids of padding, start and end, by the names that `generation_config.json` has for them."""
+        return {name: getattr(self, name) for name in SPECIAL_IDS}
 
     @property
     def digest(self) -> str:
@@ -84,6 +95,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text that the ids stand for; bytes that are no UTF-8 become the replacement character."""
         return self._backend.decode([int(id) for id in ids], skip_special_tokens=skip_special_tokens)
+
+    def bytes_of(self, id: int) -> bytes:
+        """The bytes that `decode(…, skip_special_tokens=True)` reads an id as: none for a special or unknown one."""
+        if self._bytes is None:
+            special = self._backend.get_added_tokens_decoder()
+            vocab = self.to_bpe().vocab.items()
+            self._bytes = {id: b"" if id in special and special[id].special else token for id, token in vocab}
+        return self._bytes.get(int(id), b"")
 
     def to_bpe(self) -> BPE:
         """The readable tokenizer with the same vocabulary and merges (and no special tokens in its text)."""

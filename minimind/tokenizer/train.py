@@ -15,10 +15,7 @@ from ..errors import UserError
 from .checks import check_text, check_vocab_size
 from .splitting import PATTERN, Splitter
 from .texts import TextSource, documents_of
-from .tokenizer import Tokenizer
-
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-"""Ids 0, 1, 2: padding; the start of a document or message; its end."""
+from .tokenizer import SPECIAL_TOKENS, Tokenizer
 
 
 class VocabularyTooLarge(UserError):

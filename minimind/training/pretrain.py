@@ -35,6 +35,11 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
     row_count = (steps or 0) * settings.batch_size * settings.accumulation_steps
     wanted = model_config(settings).vocab_size  # Refuses numbers that do not fit before any data are read.
 
+    def new_model(corpus: Corpus) -> MiniMind:
+        model = MiniMind(model_config(settings, corpus.tokenizer.vocab_size))
+        model.generation_config = corpus.tokenizer.special_ids
+        return model
+
     def batches(corpus: Corpus, model: MiniMind) -> Batches:
         epochs = None if steps else settings.epochs
         return RowBatches(
@@ -45,7 +50,7 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
         settings,
         prepare=lambda folder: prepare_corpus(settings, wanted, row_count, folder),
         read=open_corpus,
-        model=lambda corpus: MiniMind(model_config(settings, corpus.tokenizer.vocab_size)),
+        model=new_model,
         batches=batches,
         objective=causal_language_model,
         validate=lambda corpus, model: validate(model, corpus.held_out),

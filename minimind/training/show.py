@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..model import MiniMind
+from ..sampling import Sampling
 from ..tokenizer import Tokenizer
 from .objectives import Batch
 
@@ -12,9 +13,8 @@ from .objectives import Batch
 def sample(model: MiniMind, tokenizer: Tokenizer, tokens: int, seed: int) -> str:
     """Let the model write the beginning of a document."""
     start = torch.tensor([[tokenizer.bos_token_id]], device=next(model.parameters()).device)
-    ids = model.generate(
-        start, max_new_tokens=tokens, temperature=0.8, eos_token_id=tokenizer.eos_token_id, seed=seed
-    )
+    sampling = Sampling(max_new_tokens=tokens, temperature=0.8, seed=seed)
+    ids = model.generate(start, sampling=sampling, eos_token_id=tokenizer.eos_token_id)
     text = tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
     # An untrained model writes control characters too; a terminal would obey them.
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
