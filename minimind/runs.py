@@ -31,7 +31,7 @@ OTHER_NAMES = {"full_sft": "sft"}
 """Names under which the original MiniMind knows a run."""
 FREE_SETTINGS = {
     "output", "resume", "overwrite", "max_seconds", "checkpoint_seconds", "tensorboard",
-    "device", "sample_tokens", "threads",
+    "device", "sample_tokens", "threads", "prepared",
 }  # fmt: skip
 """Settings that a resumed run may change: they do not alter what is learned. Of these, threads can alter the last
 bits of the weights; the run then says so, as where it changes their number itself."""

@@ -38,7 +38,7 @@ def cosine_schedule(step: int, total: int, warmup: int, peak: float, floor: floa
     return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def wsd_schedule(step: int, total: int, warmup: int, decay: int, peak: float, floor: float = 0.0) -> float:
+def wsd_schedule(step: int, total: int, warmup: int, decay: float, peak: float, floor: float = 0.0) -> float:
     """Warm-up, stable, decay: linear up, constant, linear down over the last `decay` steps.
 
     The stable part does not depend on `total`, so a run can be made longer without starting over.
@@ -61,7 +61,7 @@ def wsd_schedule(step: int, total: int, warmup: int, decay: int, peak: float, fl
     if step < warmup:
         return peak * (step + 1) / warmup
     left = max(0, total - step)
-    return floor + (peak - floor) * min(1.0, left / max(1, decay))
+    return floor + (peak - floor) * (min(1.0, left / decay) if decay else min(1.0, left))
 
 
 def rate_share(settings: TrainingSettings, step: int, total: int) -> float:
@@ -69,6 +69,4 @@ def rate_share(settings: TrainingSettings, step: int, total: int) -> float:
     warmup = math.ceil(settings.warmup * total)
     if settings.schedule == "cosine":
         return cosine_schedule(step, total, warmup, 1.0, settings.learning_rate_floor)
-    return wsd_schedule(
-        step, total, warmup, math.ceil(settings.decay * total), 1.0, settings.learning_rate_floor
-    )
+    return wsd_schedule(step, total, warmup, settings.decay * total, 1.0, settings.learning_rate_floor)
