@@ -46,7 +46,7 @@ class LanguageModel(nn.Module):
     """The verbs of a model; a subclass has the parts `config`, `model` and `lm_head`, and the forward."""
 
     config: ModelConfig
-    model: nn.Module
+    model: Any
     lm_head: nn.Linear
 
     def __init__(self, config: ModelConfig) -> None:
