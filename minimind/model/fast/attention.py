@@ -11,7 +11,7 @@ from ..attention import Attention
 from ..cache import KVCache
 from ..masks import Borders
 from ..precision import matmul_dtype
-from ..rope import rotate
+from .rope import doubled, rotate
 
 
 def additive_bias(borders: Borders, group: int, key_heads: int, dtype: torch.dtype) -> Tensor:
@@ -71,7 +71,7 @@ class BaddbmmAttention(Attention):
         if cache is not None:
             return super().forward(x, cos_sin, borders, cache)
         B, T, _ = x.shape
-        cos, sin = cos_sin or self._turn_from_zero(T, x.device)
+        cos, sin = doubled(*(cos_sin or self._turn_from_zero(T, x.device)))  # (B or 1, T, 1, D)
         q = self.q_proj(x).view(B, T, -1, self.head_dim)  # (B, T, H, D)
         k = self.k_proj(x).view(B, T, -1, self.head_dim)  # (B, T, K, D)
         v = self.v_proj(x).view(B, T, -1, self.head_dim)  # (B, T, K, D)

@@ -1,4 +1,4 @@
-"""The turn of `rope.py` in four calls instead of eight: for a single token, calls are what takes the time.
+"""The turn of `rope.py` in four calls instead of eight, for a single token (calls are its cost) and for training.
 
 Each number takes its partner, the number half a head away, by one `roll`; the minus of `a cos - b sin` is in the table.
 """
@@ -11,7 +11,11 @@ from .. import rope
 
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine for `rotate`: positions `(…, T)` to two tensors `(…, T, D)`."""
-    cos, sin = rope.rotation(positions, frequencies)  # (…, T, D/2)
+    return doubled(*rope.rotation(positions, frequencies))
+
+
+def doubled(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """The tables of `rope.rotation`, `(…, T, D/2)`, as `rotate` here reads them: `(…, T, D)`."""
     return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
