@@ -19,6 +19,8 @@ _AT_MOST = {
 }  # fmt: skip
 """Whole numbers of a config, and limits far beyond any model: more is a slip of the finger."""
 _DERIVED = {"num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size"}
+_FROM_THE_OTHERS: Any = None
+"""Default of a number that is derived from the others; once the config is made, it is a whole number."""
 _ROPE_SCALING_KEYS = {
     "type",
     "rope_type",
@@ -30,9 +32,11 @@ _ROPE_SCALING_KEYS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything needed to build a model; what is left out is derived from `hidden_size`.
+
+    Once made, it is complete and stays as it is; `dataclasses.replace` makes another one from it.
 
     Raises:
         UserError: if the numbers do not fit together, with the numbers that were found.
@@ -47,14 +51,14 @@ class ModelConfig:
     """Width of the residual stream: numbers per token between layers."""
     num_hidden_layers: int = 8
     """Transformer blocks, one after the other."""
-    num_attention_heads: int | None = None
+    num_attention_heads: int = _FROM_THE_OTHERS
     """Query heads. Default: heads of 64 numbers (of 32 below a width of 256)."""
-    num_key_value_heads: int | None = None
+    num_key_value_heads: int = _FROM_THE_OTHERS
     """Key and value heads; each serves a group of query heads. Default: a quarter of the query heads, where that
     divides."""
-    head_dim: int | None = None
+    head_dim: int = _FROM_THE_OTHERS
     """Numbers per head. Default: hidden_size / num_attention_heads."""
-    intermediate_size: int | None = None
+    intermediate_size: int = _FROM_THE_OTHERS
     """Width inside the feed-forward layer. Default: 8/3 of hidden_size, rounded up to a multiple of 64."""
     vocab_size: int = 6400
     """Number of token ids, rows of the embedding."""
@@ -65,7 +69,8 @@ class ModelConfig:
     rope_theta: float = 1e6
     """Base of the rotary frequencies; a larger base turns the slow pairs more slowly."""
     rope_scaling: dict[str, Any] | None = None
-    """YaRN, to read beyond the training length: rope_type, factor, original_max_position_embeddings, …"""
+    """YaRN, to read beyond the training length: rope_type, factor, original_max_position_embeddings, …; the latter
+    is max_position_embeddings where it is left out."""
     tie_word_embeddings: bool = True
     """Use the embedding matrix again as the output layer."""
     qk_norm: bool = True
@@ -85,42 +90,45 @@ class ModelConfig:
         for name in ("rms_norm_eps", "rope_theta", "dropout"):
             value = getattr(self, name)
             _require(isinstance(value, int | float), f"{name} must be a number, got {value!r}")
-        if self.num_attention_heads is None:
-            self.num_attention_heads = _derive_heads(self.hidden_size, self.head_dim)
-        heads = self.num_attention_heads
+        heads = self.num_attention_heads or _derive_heads(self.hidden_size, self.head_dim)
         _require(
             self.qk_norm or self.hidden_size % heads == 0,
             f"without qk_norm this is a Llama, whose heads must divide hidden_size, got hidden_size "
             f"{self.hidden_size} and {heads} heads",
         )
-        if self.head_dim is None:
+        head_dim, origin = self.head_dim, ""
+        if head_dim is None:
             _require(
                 self.hidden_size % heads == 0,
                 f"num_attention_heads must divide hidden_size, got hidden_size {self.hidden_size} and "
                 f"{heads} heads; change one of them or set head_dim",
             )
-            self.head_dim = self.hidden_size // heads
-            origin = f" (hidden_size {self.hidden_size} / {heads} heads)"
-        else:
-            origin = ""
+            head_dim, origin = self.hidden_size // heads, f" (hidden_size {self.hidden_size} / {heads} heads)"
         _require(
-            self.head_dim >= 2 and self.head_dim % 2 == 0,
-            f"head_dim must be even for RoPE, got {self.head_dim}{origin}",
+            head_dim >= 2 and head_dim % 2 == 0, f"head_dim must be even for RoPE, got {head_dim}{origin}"
         )
-        if self.num_key_value_heads is None:
-            self.num_key_value_heads = next(heads // group for group in (4, 2, 1) if heads % group == 0)
-        groups = self.num_key_value_heads
+        groups = self.num_key_value_heads or next(heads // group for group in (4, 2, 1) if heads % group == 0)
         _require(
-            groups >= 1 and heads % groups == 0,
+            heads % groups == 0,
             f"num_key_value_heads must divide num_attention_heads, got {groups} and {heads}",
         )
-        if self.intermediate_size is None:
-            self.intermediate_size = 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
         _require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
         _require(self.rms_norm_eps >= 0, f"rms_norm_eps must be at least 0, got {self.rms_norm_eps}")
         _require(self.rope_theta > 0, f"rope_theta must be positive, got {self.rope_theta}")
+        self._complete("num_attention_heads", heads)
+        self._complete("num_key_value_heads", groups)
+        self._complete("head_dim", head_dim)
+        self._complete(
+            "intermediate_size", self.intermediate_size or 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
+        )
         if self.rope_scaling is not None:
-            self.rope_scaling = _check_rope_scaling(self.rope_scaling)
+            self._complete(
+                "rope_scaling", _check_rope_scaling(self.rope_scaling, self.max_position_embeddings)
+            )
+
+    def _complete(self, name: str, value: Any) -> None:
+        """Set a field of the config while it is made; nothing sets one later, as the dataclass is frozen."""
+        object.__setattr__(self, name, value)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ModelConfig:
@@ -266,7 +274,7 @@ def _derive_heads(hidden_size: int, head_dim: int | None) -> int:
     raise UserError(f"hidden_size must be even, got {hidden_size}")
 
 
-def _check_rope_scaling(scaling: dict[str, Any]) -> dict[str, Any]:
+def _check_rope_scaling(scaling: dict[str, Any], max_position_embeddings: int) -> dict[str, Any]:
     _require(isinstance(scaling, dict), f"rope_scaling must be a dictionary, got {scaling!r}")
     scaling = {key: value for key, value in scaling.items() if key != "rope_theta"}
     kind = scaling.pop("type", None)
@@ -283,4 +291,5 @@ def _check_rope_scaling(scaling: dict[str, Any]) -> dict[str, Any]:
         (scaling.get("factor") or 0) >= 1,
         f"rope_scaling: factor must be at least 1, got {scaling.get('factor')}",
     )
-    return {"rope_type": "yarn", **scaling}
+    scaling = {name: value for name, value in scaling.items() if value is not None}
+    return {"rope_type": "yarn", "original_max_position_embeddings": max_position_embeddings, **scaling}

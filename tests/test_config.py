@@ -1,6 +1,7 @@
 """A config that does not fit together says so in one line, with the numbers that were found."""
 
 import json
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -68,3 +69,30 @@ def test_a_llama_that_transformers_would_refuse_is_refused():
     with pytest.raises(UserError, match="heads must divide hidden_size"):
         ModelConfig(hidden_size=30, num_attention_heads=4, head_dim=8, qk_norm=False)
     assert ModelConfig(hidden_size=30, num_attention_heads=4, head_dim=8).head_dim == 8
+
+
+def test_a_config_is_complete_once_made():
+    config = ModelConfig(hidden_size=512, num_attention_heads=None, head_dim=None)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (8, 2)
+    assert (config.head_dim, config.intermediate_size) == (64, 1408)
+
+
+def test_a_config_stays_as_it_was_made():
+    config = ModelConfig.preset("nano")
+    with pytest.raises(FrozenInstanceError):
+        config.vocab_size = 7
+    other = replace(config, vocab_size=7)
+    assert (other.vocab_size, config.vocab_size) == (7, 1024)
+
+
+def test_yarn_without_a_trained_length_takes_the_length_of_the_config():
+    given = {"type": "yarn", "factor": 2.0, "beta_fast": None}
+    config = ModelConfig(max_position_embeddings=96, rope_scaling=given)
+    assert config.rope_scaling == {
+        "rope_type": "yarn",
+        "factor": 2.0,
+        "original_max_position_embeddings": 96,
+    }
+    assert given == {"type": "yarn", "factor": 2.0, "beta_fast": None}  # the caller's dict is left alone
+    trained = ModelConfig(rope_scaling={**given, "original_max_position_embeddings": 32})
+    assert trained.rope_scaling["original_max_position_embeddings"] == 32

@@ -21,8 +21,8 @@ from minimind.model import (
     dot_product_attention,
     rope_frequencies,
 )
-from minimind.model.attention import manual_attention
-from minimind.model.cross_entropy import CHUNK_ROWS, chunked_cross_entropy
+from minimind.model.cross_entropy import CHUNK_ROWS, chunked_cross_entropy, token_log_probs
+from minimind.model.masks import Borders
 
 
 def tiny(**changes) -> MiniMind:
@@ -98,39 +98,6 @@ def test_attention_alone_is_the_models_attention():
     torch.testing.assert_close(attention(x), expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_manual_attention_equals_the_kernel_in_bf16(kv_heads):
-    torch.manual_seed(0)
-    q = torch.randn(2, 4, 33, 16)
-    k, v = torch.randn(2, kv_heads, 33, 16), torch.randn(2, kv_heads, 33, 16)
-    exact = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
-    torch.testing.assert_close(manual_attention(q, k, v, 0.3), exact, atol=1e-6, rtol=1e-5)
-    low = manual_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), 0.3)
-    torch.testing.assert_close(low.float(), exact, atol=0.04, rtol=0)
-
-
-def test_both_attention_paths_train_alike_under_bf16_autocast():
-    ids = torch.randint(0, 50, (2, 24))
-    documents = torch.tensor([[0] * 10 + [1] * 14, [0] * 20 + [-1] * 4])
-    results = {}
-    for path in ("sdpa", "manual"):
-        model = tiny(num_key_value_heads=2)
-        model.set_attention_path(path)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = model(ids, labels=ids, document_ids=documents)
-        out.loss.backward()
-        gradient = torch.cat([weight.grad.flatten() for weight in model.parameters()])
-        results[path] = out.loss.item(), gradient
-    assert results["sdpa"][0] == pytest.approx(results["manual"][0], abs=2e-3)
-    difference = (results["sdpa"][1] - results["manual"][1]).norm() / results["sdpa"][1].norm()
-    assert difference < 0.03
-
-
-def test_an_unknown_attention_path_is_refused():
-    with pytest.raises(ValueError, match="sdpa, manual, got 'flash'"):
-        tiny().set_attention_path("flash")
-
-
 def test_residual_projections_start_narrower_by_the_root_of_twice_the_layers():
     model = tiny(hidden_size=128, num_hidden_layers=8)
     layer = model.model.layers[3]
@@ -165,6 +132,63 @@ def test_chunked_cross_entropy_equals_the_plain_one(rows):
         torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-5)
 
 
+def test_the_last_chunk_is_filled_up_so_that_products_have_one_shape():
+    weight = torch.randn(30, 12, dtype=torch.bfloat16, requires_grad=True)
+    shapes = set()
+    for rows in (17, 24, 30, 31):  # three or four chunks of 8
+        hidden = torch.randn(rows, 12, dtype=torch.bfloat16, requires_grad=True)
+        with ProductsSeen(shapes):
+            targets = torch.randint(0, 30, (rows,))
+            chunked_cross_entropy(hidden, weight, targets, chunk_rows=8).backward()
+            token_log_probs(hidden, weight, targets, chunk_rows=8).sum().backward()
+    assert shapes == {((8, 12), (12, 30)), ((8, 30), (30, 12)), ((30, 8), (8, 12))}
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 20])
+def test_what_fills_a_chunk_is_not_counted(rows):
+    torch.manual_seed(0)
+    hidden = torch.randn(rows, 12).bfloat16().requires_grad_()
+    weight = torch.randn(30, 12).bfloat16().requires_grad_()
+    targets = torch.randint(0, 30, (rows,))
+    plain = F.cross_entropy((hidden.float() @ weight.float().T), targets, reduction="sum")
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    for loss in (
+        chunked_cross_entropy(hidden, weight, targets, chunk_rows=8),
+        -token_log_probs(hidden, weight, targets, chunk_rows=8).sum(),
+    ):
+        assert loss.item() == pytest.approx(plain.item(), rel=0.01)
+        for found, other in zip(torch.autograd.grad(loss, (hidden, weight)), expected, strict=True):
+            assert (found - other).norm() < 0.02 * other.norm()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 8, 20])
+def test_token_log_probs_are_those_of_a_log_softmax(rows):
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(rows, 12, requires_grad=True), torch.randn(30, 12, requires_grad=True)
+    targets, asked = torch.randint(0, 30, (rows,)), torch.randn(rows)
+    found = token_log_probs(hidden, weight, targets, chunk_rows=8)
+    expected = (hidden @ weight.T).log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+    assert found.shape == (rows,)
+    torch.testing.assert_close(found, expected)
+    mine = torch.autograd.grad((found * asked).sum(), (hidden, weight))
+    plain = torch.autograd.grad((expected * asked).sum(), (hidden, weight))
+    for gradient, other in zip(mine, plain, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-5)
+
+
+class ProductsSeen(TorchDispatchMode):
+    """Notes the shapes of the two matrices of every product."""
+
+    def __init__(self, shapes):
+        super().__init__()
+        self.shapes = shapes
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.mm.default:
+            self.shapes.add((tuple(args[0].shape), tuple(args[1].shape)))
+        return function(*args, **(kwargs or {}))
+
+
 def test_cross_entropy_survives_logits_far_apart():
     hidden, weight = torch.tensor([[1.0]]), torch.tensor([[0.0], [300.0]])
     assert chunked_cross_entropy(hidden, weight, torch.tensor([0])).item() == pytest.approx(300.0)
@@ -196,6 +220,27 @@ def test_without_labels_there_is_no_loss_and_aux_loss_is_zero():
     out = tiny()(torch.randint(0, 50, (1, 4)))
     assert out.loss is None
     assert out.aux_loss.item() == 0
+
+
+def test_the_losses_of_the_layers_add_up_beside_the_main_one(monkeypatch):
+    class Demanding(FeedForward):
+        """A feed-forward layer that wants its output small, as one with experts wants them used alike."""
+
+        def forward(self, x):
+            y = super().forward(x)
+            self.aux_loss = 0.5 * y.square().mean()
+            return y
+
+    monkeypatch.setattr("minimind.model.block.feed_forward", Demanding)
+    model = tiny()
+    ids = torch.randint(0, 50, (2, 6))
+    out = model(ids, labels=ids)
+    wanted = [layer.mlp.aux_loss for layer in model.model.layers]
+    assert len(wanted) == 2
+    torch.testing.assert_close(out.aux_loss, wanted[0] + wanted[1])
+    torch.testing.assert_close(out.loss, model(ids, labels=ids).loss)  # the cross-entropy alone
+    out.aux_loss.backward()
+    assert model.model.layers[0].mlp.down_proj.weight.grad.any()
 
 
 class ShapesSeen(TorchDispatchMode):
@@ -261,10 +306,8 @@ def test_no_label_crosses_a_border_and_padding_is_never_counted():
 
 
 def test_documents_restart_their_positions():
-    from minimind.model.masks import document_positions, document_runs
-
-    runs = document_runs(torch.tensor([[0, 0, 0, 1, 2, 2, -1, -1]]))
-    assert document_positions(runs).tolist() == [[0, 1, 2, 0, 0, 1, 0, 1]]
+    borders = Borders(8, 8, document_ids=torch.tensor([[0, 0, 0, 1, 2, 2, -1, -1]]))
+    assert borders.positions().tolist() == [[0, 1, 2, 0, 0, 1, 0, 1]]
 
 
 def test_positions_count_the_ones_of_the_attention_mask():

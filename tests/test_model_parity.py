@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from minimind import ModelConfig
 from minimind.model import MiniMind
+from minimind.model.fast import speed_up
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 97, "max_position_embeddings": 64}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
@@ -88,7 +89,7 @@ def test_logits_loss_and_gradients_equal_hugging_face(tmp_path, shape, qk_norm):
 @pytest.mark.parametrize("path", ["sdpa", "manual"])
 def test_left_padded_rows_equal_hugging_face(tmp_path, path):
     ours, theirs = pair(tmp_path, True, num_attention_heads=4, num_key_value_heads=2)
-    ours.set_attention_path(path)
+    speed_up(ours, path)
     ids = torch.randint(0, 97, (3, 20))
     mask = torch.ones_like(ids)
     mask[0, :7] = 0
@@ -113,7 +114,7 @@ def test_left_padded_rows_equal_hugging_face(tmp_path, path):
 @pytest.mark.parametrize("path", ["sdpa", "manual"])
 def test_packed_documents_equal_the_same_documents_alone(tmp_path, path):
     ours, theirs = pair(tmp_path, True, num_attention_heads=4, num_key_value_heads=2)
-    ours.set_attention_path(path)
+    speed_up(ours, path)
     lengths = [[9, 1, 14, 6], [20, 8]]  # the second row ends in two tokens of padding
     ids = torch.randint(0, 97, (2, 30))
     document_ids = document_ids_of(lengths)

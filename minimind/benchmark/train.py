@@ -14,6 +14,7 @@ from ..config import ModelConfig
 from ..data import pack
 from ..device import supports_bfloat16
 from ..model import MiniMind
+from ..model.fast import speed_up
 from .plain import PlainModel, padded_rows
 from .rounds import Row, in_turn, machine
 
@@ -54,7 +55,7 @@ def train_row(
     bf16 = supports_bfloat16(torch.device("cpu"))
     # The product of matrices by hand wins in bf16 and in rows up to 512; else PyTorch's kernel does.
     path = "manual" if bf16 and row_length <= 512 else "sdpa"
-    ours.set_attention_path(path)
+    speed_up(ours, path)
     autocast: Callable[[], Any] = (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else nullcontext
     optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4) for model in (plain, ours)]
 

@@ -1,23 +1,23 @@
-"""Attention: a token asks (query), every earlier one shows a label (key) and hands over content (value)."""
+"""Attention: a token asks (query), every earlier one shows a label (key) and hands over content (value).
 
-from __future__ import annotations
+Letters of the shapes:
+    B  rows of the batch                      H  query heads
+    T  new tokens, which ask                  K  key and value heads, each for H / K query heads
+    S  tokens that can be seen (cached + T)   D  numbers a head
+    E  numbers a token, `hidden_size`
+"""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ModelConfig
-from .masks import causal_mask
+from .cache import KVCache
+from .masks import Borders
 from .norm import RMSNorm
 from .rope import rope_frequencies, rotate, rotation, yarn_score_factor
-
-if TYPE_CHECKING:
-    from .cache import KVCache
-
-ATTENTION_PATHS = ("sdpa", "manual")
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -58,16 +58,12 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
         super().__init__()
-        assert config.head_dim is not None
-        assert config.num_attention_heads is not None
-        assert config.num_key_value_heads is not None
+        self.config = config
         self.layer_index = layer_index
         self.num_heads = config.num_attention_heads  # H
-        self.num_key_value_heads = config.num_key_value_heads  # K, each serves H / K query heads
+        self.num_key_value_heads = config.num_key_value_heads  # K
         self.head_dim = config.head_dim  # D
         self.scale = yarn_score_factor(config.rope_scaling) / math.sqrt(self.head_dim)
-        self.attention_path = "sdpa"
-        self.config = config
         self.q_proj = nn.Linear(config.hidden_size, self.num_heads * self.head_dim, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
@@ -79,115 +75,57 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        rotation_table: tuple[Tensor, Tensor] | None = None,
-        mask: Tensor | None = None,
+        cos_sin: tuple[Tensor, Tensor] | None = None,
+        borders: Borders | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """Mix the tokens of each row.
 
         Args:
-            x: `(B, T, hidden_size)`.
-            rotation_table: cos and sin `(B or 1, T, 1, D)`; None stands for positions 0, 1, 2, …
-            mask: `(B or 1, 1, T, S)`, True where a query may look; None is causal. On the manual path, what
-                `manual_bias` makes of it.
+            x: `(B, T, E)`.
+            cos_sin: of the positions' angles, `(B or 1, T, 1, D/2)` each; None stands for positions 0, 1, 2, …
+            borders: who may look at whom; None is causal.
             cache: keys and values of the tokens before; the new ones are added to it.
 
         Returns:
-            `(B, T, hidden_size)`.
+            `(B, T, E)`.
         """
-        batch, length, _ = x.shape
-        if rotation_table is None:
-            rotation_table = self._default_rotation(length, x.device)
-        # A token's long vector becomes heads; queries and keys are normed and turned, values carry no position.
-        q, k, v = (
-            projection(x).view(batch, length, -1, self.head_dim)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )  # (B, T, H, D), k and v (B, T, K, D)
-        # The angles are the same for all heads, so queries and keys are turned in one go.
-        turned = rotate(
-            torch.cat((self.q_norm(q), self.k_norm(k)), dim=2), *rotation_table
-        )  # (B, T, H + K, D)
-        q, k = turned.split([self.num_heads, self.num_key_value_heads], dim=2)
-        # Heads stand before tokens from here on, as a batch of small problems.
-        q, k, v = (
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-        )  # (B, H, T, D), k and v (B, K, T, D)
+        B, T, _ = x.shape
+        cos, sin = cos_sin or self._turn_from_zero(T, x.device)
+        borders = borders or Borders(T, T, x.device)
+
+        # Project, and cut each token's long vector into heads.
+        q = self.q_proj(x).view(B, T, self.num_heads, self.head_dim)  # (B, T, H, D)
+        k = self.k_proj(x).view(B, T, self.num_key_value_heads, self.head_dim)  # (B, T, K, D)
+        v = self.v_proj(x).view(B, T, self.num_key_value_heads, self.head_dim)  # (B, T, K, D)
+
+        # Norm queries and keys, then turn them by their positions; values carry no position.
+        q = rotate(self.q_norm(q), cos, sin)
+        k = rotate(self.k_norm(k), cos, sin)
+
+        # Heads before tokens: from here on every head is a small problem of its own.
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
         if cache is not None:
-            k, v = cache.update(self.layer_index, k, v)  # (B, K, S, D), S = tokens before + T
-        if self.attention_path == "manual" and cache is None:
-            out = manual_attention(q, k, v, self.scale, mask)  # (B, H, T, D)
-        else:
-            out = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                is_causal=mask is None and length > 1,
-                scale=self.scale,
-                enable_gqa=self.num_heads != self.num_key_value_heads,
-            )  # (B, H, T, D)
-        return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))
+            k, v = cache.update(self.layer_index, k, v)  # (B, K, S, D)
 
-    def _default_rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Attend, lay the heads side by side again, and project back.
+        found = self.attend(q, k, v, borders)  # (B, H, T, D)
+        return self.o_proj(found.transpose(1, 2).reshape(B, T, -1))  # (B, T, E)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, borders: Borders) -> Tensor:
+        """`dot_product_attention` by PyTorch's kernel, each key head for its group: `(B, H, T, D)`."""
+        grouped = self.num_heads != self.num_key_value_heads
+        if borders.only_causal:  # No mask has to be made; and a single new token, T = 1, sees all there is.
+            return F.scaled_dot_product_attention(
+                q, k, v, is_causal=borders.queries > 1, scale=self.scale, enable_gqa=grouped
+            )
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=borders.mask(), scale=self.scale, enable_gqa=grouped
+        )
+
+    def _turn_from_zero(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the positions 0, 1, 2, …, for a layer that is used alone: `(T, 1, D/2)` each."""
         config = self.config
-        frequencies = rope_frequencies(self.head_dim, config.rope_theta, config.rope_scaling).to(device)
-        cos, sin = rotation(torch.arange(length, device=device), frequencies)  # (T, D)
+        frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
+        cos, sin = rotation(torch.arange(length, device=device), frequencies.to(device))  # (T, D/2)
         return cos[:, None], sin[:, None]
-
-
-def manual_bias(
-    mask: Tensor | None, length: int, config: ModelConfig, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """A mask as numbers to add to the scores, 0 or -inf, laid out for `manual_attention`: once per forward.
-
-    Args:
-        mask: `(B or 1, 1, T, T)`, True where a query may look; None is causal.
-        length: T.
-        config: for the number of heads.
-        dtype: of the scores.
-        device: where to make it.
-
-    Returns:
-        `(B * K or 1, H / K * T, T)`.
-    """
-    assert config.num_attention_heads is not None
-    assert config.num_key_value_heads is not None
-    group = config.num_attention_heads // config.num_key_value_heads
-    if mask is None:
-        mask = causal_mask(length, length, device)[None, None]
-    heads = 1 if mask.shape[0] == 1 else config.num_key_value_heads
-    bias = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(
-        ~mask, float("-inf")
-    )  # (B, 1, T, T)
-    return bias[:, :, None].expand(-1, heads, group, -1, -1).reshape(-1, group * length, length)
-
-
-def manual_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """The formula again, laid out for a CPU with bf16 units, where it beats the built-in kernel to T = 512.
-
-    Scores, scale and mask are one call of `baddbmm`. The query heads of a group stand below each other as
-    rows of one matrix, so keys and values are never copied for them.
-
-    Args:
-        q: `(B, H, T, D)`.
-        k: `(B, K, T, D)`.
-        v: `(B, K, T, D)`.
-        scale: the scores are multiplied by it.
-        bias: from `manual_bias`; None is causal.
-
-    Returns:
-        `(B, H, T, D)`.
-    """
-    batch, heads, length, head_dim = q.shape
-    rows = batch * k.shape[1]  # B * K
-    group = heads // k.shape[1]
-    if bias is None:
-        triangle = torch.full((length, length), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
-        bias = triangle.repeat(group, 1)[None]  # (1, H/K * T, T)
-    q = q.reshape(rows, group * length, head_dim)
-    k, v = k.reshape(rows, length, head_dim), v.reshape(rows, length, head_dim)
-    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (B*K, H/K * T, T)
-    out = torch.bmm(scores.softmax(dim=-1), v)  # (B*K, H/K * T, D)
-    return out.view(batch, heads, length, head_dim)

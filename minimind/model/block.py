@@ -1,18 +1,21 @@
 """One transformer block: attention, then the feed-forward layer, each added to the stream that passes by."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from ..config import ModelConfig
 from .attention import Attention
+from .cache import KVCache
 from .feedforward import FeedForward
+from .masks import Borders
 from .norm import RMSNorm
 
-if TYPE_CHECKING:
-    from .cache import KVCache
+
+def feed_forward(config: ModelConfig) -> nn.Module:
+    """The feed-forward layer that the config asks for.
+
+    One that has a loss beside the main one leaves it, its coefficient applied, in `aux_loss` at each forward.
+    """
+    return FeedForward(config)
 
 
 class TransformerBlock(nn.Module):
@@ -37,18 +40,22 @@ class TransformerBlock(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, layer_index)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = FeedForward(config)
+        self.mlp = feed_forward(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(
         self,
         x: Tensor,
-        rotation_table: tuple[Tensor, Tensor] | None = None,
-        mask: Tensor | None = None,
+        cos_sin: tuple[Tensor, Tensor] | None = None,
+        borders: Borders | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """Arguments as in `Attention.forward`."""
-        x = x + self.dropout(
-            self.self_attn(self.input_layernorm(x), rotation_table, mask, cache)
-        )  # (B, T, D)
-        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))  # (B, T, D)
+        # Both lines: (B, T, hidden_size), the stream; what is added was read from a normed copy of it.
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), cos_sin, borders, cache))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+    @property
+    def aux_loss(self) -> Tensor | float:
+        """What the last forward adds to the model's `aux_loss`: nothing, where the feed-forward layer has none."""
+        return getattr(self.mlp, "aux_loss", 0.0)

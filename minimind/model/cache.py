@@ -31,8 +31,6 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        assert config.num_key_value_heads is not None
-        assert config.head_dim is not None
         shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)
         layers = range(config.num_hidden_layers)
         self.keys = [

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..errors import UserError
 from ..runs import describe_run, find_run
-from . import pretrained
-
-if TYPE_CHECKING:
-    from .causal_lm import MiniMind
+from ..tokenizer import Tokenizer
+from .causal_lm import MiniMind
 
 
-def load(folder: str | Path) -> tuple[MiniMind, Any]:
+def load(folder: str | Path) -> tuple[MiniMind, Tokenizer]:
     """Read a run's folder, or the run of a name.
 
     Args:
@@ -35,4 +35,21 @@ def load(folder: str | Path) -> tuple[MiniMind, Any]:
     found = find_run(folder)
     if found != Path(folder):
         print(f"model: {describe_run(found)}", file=sys.stderr)
-    return pretrained.load(found)
+    model, tokenizer = MiniMind.from_pretrained(found), Tokenizer.load(found)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{found}: the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}; "
+            "they are not of the same run"
+        )
+    trained_with = _tokenizer_of_run(found)
+    if trained_with not in (None, tokenizer.digest):
+        raise UserError(f"{found}: tokenizer.json is not the tokenizer that this run was trained with")
+    return model, tokenizer
+
+
+def _tokenizer_of_run(folder: Path) -> Any:
+    """Digest of the tokenizer that a run trained with; None where run.json is missing or does not say."""
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]["tokenizer_digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

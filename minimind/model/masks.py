@@ -1,57 +1,88 @@
-"""Who may look at whom: causal order, left padding and the borders of packed documents."""
+"""Who may look at whom: causal order, left padding and the borders of packed documents.
+
+B: rows of the batch. T: new tokens, which look (queries). S: tokens that can be seen (keys); with a cache S > T.
+"""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
-def document_runs(document_ids: Tensor) -> Tensor:
-    """Number the documents of each row: `(B, T)` ids to `(B, T)` counts that go up by one at each border."""
-    border = document_ids[:, 1:] != document_ids[:, :-1]  # (B, T-1)
-    return torch.nn.functional.pad(border.cumsum(dim=1), (1, 0))  # (B, T)
-
-
-def document_positions(runs: Tensor) -> Tensor:
-    """Positions `(B, T)` that start again at 0 at each border of `runs` (from `document_runs`)."""
-    index = torch.arange(runs.shape[1], device=runs.device)  # (T,)
-    starts = torch.nn.functional.pad(
-        runs[:, 1:] != runs[:, :-1], (1, 0)
-    )  # (B, T), True where a document starts
-    return index - (starts * index).cummax(dim=1).values  # distance to the latest start
-
-
-def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+def causal_mask(queries: int, keys: int, device: torch.device | str = "cpu") -> Tensor:
     """`(T, S)`, True where a query may look: itself and before. The T queries are the last of the S keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(diagonal=keys - queries)
 
 
-def look_mask(
-    queries: int,
-    keys: int,
-    device: torch.device,
-    runs: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-) -> Tensor | None:
-    """The mask of one forward, True where a query may look at a key.
+class Borders:
+    """The borders of one forward, made once: positions, masks and the labels that count all come from here.
 
     Args:
         queries: number of new tokens T.
         keys: number of tokens S that can be seen, cached ones included.
-        device: where to make the mask.
-        runs: `(B, T)`, from `document_runs`; a token sees its own document only.
-        attention_mask: `(B, S)`, zero on padding, which nobody sees.
-
-    Returns:
-        `(B or 1, 1, T, S)`, or None where the kernel's own causal order is all that is needed.
+        device: where the tensors are made.
+        document_ids: `(B, T)`, which document a token belongs to, -1 on padding; it sees its own document only.
+        attention_mask: `(B, S)`, 0 on padding, which nobody sees.
     """
-    if runs is None and attention_mask is None:
-        if queries in (1, keys):
-            return None
-        return causal_mask(queries, keys, device)[None, None]  # (1, 1, T, S)
-    mask = causal_mask(queries, keys, device)[None]  # (1, T, S)
-    if runs is not None:
-        mask = mask & (runs[:, :, None] == runs[:, None, :])  # (B, T, S)
-    if attention_mask is not None:
-        # Padding still sees itself: a softmax over nothing would be NaN, and NaN spreads.
-        itself = torch.eye(keys, dtype=torch.bool, device=device)[-queries:]  # (T, S)
-        mask = mask & attention_mask.bool()[:, None, :] | itself  # (B, T, S)
-    return mask[:, None]
+
+    def __init__(
+        self,
+        queries: int,
+        keys: int,
+        device: torch.device | str = "cpu",
+        document_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> None:
+        self.queries, self.keys, self.device = queries, keys, device
+        self.documents = None if document_ids is None else _numbered(document_ids)  # (B, T)
+        self.real = None if attention_mask is None else attention_mask.bool()  # (B, S)
+        self.made: dict[str, Tensor] = {}
+        """What has been made of the borders, the mask or what a kernel reads in its place, for the next layer."""
+
+    @property
+    def only_causal(self) -> bool:
+        """Whether the order is all there is: whole rows, or one new token, which may see everything."""
+        return self.documents is None and self.real is None and self.queries in (1, self.keys)
+
+    def mask(self) -> Tensor:
+        """`(B or 1, 1, T, S)`, True where a query may look at a key; the same for all heads and layers."""
+        if "mask" not in self.made:
+            self.made["mask"] = self._look()[:, None]
+        return self.made["mask"]
+
+    def _look(self) -> Tensor:
+        """`(B or 1, T, S)`: the causal order, without what is in another document, without padding."""
+        look = causal_mask(self.queries, self.keys, self.device)[None]  # (1, T, S)
+        if self.documents is not None:
+            look = look & (self.documents[:, :, None] == self.documents[:, None, :])  # (B, T, S)
+        if self.real is not None:
+            # Padding still sees itself: a softmax over nothing would be NaN, and NaN spreads.
+            itself = torch.eye(self.keys, dtype=torch.bool, device=self.device)[-self.queries :]  # (T, S)
+            look = look & self.real[:, None, :] | itself  # (B, T, S)
+        return look
+
+    def positions(self) -> Tensor:
+        """Where each new token stands in its text, `(B or 1, T)`: documents begin at 0, padding is not counted."""
+        if self.documents is not None:
+            index = torch.arange(self.queries, device=self.device)  # (T,)
+            changes = self.documents[:, 1:] != self.documents[:, :-1]  # (B, T-1)
+            starts = pad(changes, (1, 0))  # (B, T), True where a document starts
+            return index - (starts * index).cummax(dim=1).values  # distance to the latest start
+        if self.real is not None:
+            return (self.real.long().cumsum(dim=1) - 1).clamp(min=0)[:, -self.queries :]
+        return torch.arange(self.keys - self.queries, self.keys, device=self.device)[None]
+
+    def foreseen(self) -> Tensor:
+        """`(B or 1, T-1)`, True where a token has its next one to foresee: in its own document, and not in padding."""
+        next_ones = torch.ones(1, self.queries - 1, dtype=torch.bool, device=self.device)
+        if self.documents is not None:
+            here, after = self.documents[:, :-1], self.documents[:, 1:]
+            next_ones = next_ones & (here == after) & (after >= 0)
+        if self.real is not None:
+            next_ones = next_ones & self.real[:, -self.queries : -1]  # padding foresees nothing
+        return next_ones
+
+
+def _numbered(document_ids: Tensor) -> Tensor:
+    """Number the documents of each row `(B, T)` in their order, -1 on padding: an id that comes twice is two."""
+    border = document_ids[:, 1:] != document_ids[:, :-1]  # (B, T-1)
+    return pad(border.cumsum(dim=1), (1, 0)).masked_fill(document_ids < 0, -1)

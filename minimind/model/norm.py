@@ -1,39 +1,9 @@
 """RMSNorm: give every token's vector the same length; the model chooses how much of each number to keep."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-
-class _RMSNorm(torch.autograd.Function):
-    """The formula and its derivative, written out: a norm is a tenth of a training step, and this halves it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        # The square of a bf16 number keeps 8 bits of precision, too few to sum; so the mean is taken in fp32.
-        x32 = x.float()  # (…, D)
-        mean_square = torch.linalg.vector_norm(x32, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        inverse = mean_square.add_(eps).rsqrt_()  # (…, 1), 1 / RMS(x)
-        normalized = x32 * inverse  # (…, D), its own mean square is 1
-        ctx.save_for_backward(normalized, inverse, weight)
-        ctx.dtype = x.dtype
-        return (normalized * weight).to(dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        normalized, inverse, weight = ctx.saved_tensors
-        grad_y = grad_y.float()  # (…, D)
-        grad_weight = (grad_y * normalized).flatten(0, -2).sum(dim=0)  # (D,)
-        grad = grad_y * weight  # (…, D), the gradient at the normalized vector
-        # A change along x is undone by the division, so the gradient's part along x goes. What is left is
-        # scaled like x was: by 1 / RMS(x).
-        along = torch.linalg.vecdot(grad, normalized).unsqueeze(-1) / grad.shape[-1]  # (…, 1)
-        grad_x = grad.addcmul_(normalized, along, value=-1).mul_(inverse)
-        return grad_x.to(ctx.dtype), grad_weight.to(weight.dtype), None, None
+from .precision import matmul_dtype
 
 
 class RMSNorm(nn.Module):
@@ -58,10 +28,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden_size))  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Under autocast a matrix product comes next, in bf16: the norm rounds once for all that read it.
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        weight = self.weight
-        if not torch.is_grad_enabled() and x.dtype == weight.dtype == dtype:
-            return F.rms_norm(x, weight.shape, weight, self.eps)  # the same, in one call
-        return _RMSNorm.apply(x, weight, self.eps, dtype)
+        # The square of a bf16 number keeps 8 bits, too few to sum: inside, at least fp32.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # (…, D)
+        inverse = (wide.square().mean(dim=-1, keepdim=True) + self.eps).rsqrt()  # (…, 1), 1 / RMS(x)
+        y = wide * inverse * self.weight  # (…, D)
+        # A matrix product reads it next: it is rounded to that product's dtype once, here.
+        return y.to(matmul_dtype(x))

@@ -80,25 +80,23 @@ def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine for `rotate`: positions `(…, T)` to two tensors `(…, T, head_dim)`.
+    """Cosine and sine of every angle, for `rotate`: positions `(…, T)` to two tensors `(…, T, D/2)`.
 
     They are the same for all layers, so the model computes them once per forward. In fp32: in bf16 the
     positions 256 and 257 are the same number.
     """
     angles = positions[..., None].float() * frequencies  # (…, T, D/2)
-    cos, sin = angles.cos(), angles.sin()
-    # A point (a, b) turns to (a cos - b sin, b cos + a sin): the first half takes its partner with a minus.
-    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+    return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of x `(…, T, head_dim)` by the angles of cos and sin `(…, T, head_dim)`.
+    """Turn the pairs of x `(…, T, D)` by the angles of cos and sin `(…, T, D/2)`.
 
-    Number i of the first half and number i of the second half make a pair ("rotate-half"). Weights trained
-    with neighbours as pairs need their rows permuted first.
+    Number i of the first half and number i of the second half make a pair, the point (a, b) ("rotate-half").
+    Weights trained with neighbours as pairs need their rows permuted first.
     """
-    partners = x.roll(x.shape[-1] // 2, dims=-1)  # (…, T, D), the halves change places
-    return (x * cos + partners * sin).to(x.dtype)
+    a, b = x.chunk(2, dim=-1)  # (…, T, D/2)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 
 
 def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
@@ -120,7 +118,7 @@ def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
             f"x has {x.shape[-2]} tokens of {x.shape[-1]} numbers; the {positions.shape[-1]} positions and "
             f"{frequencies.shape[0]} frequencies are for {positions.shape[-1]} of {2 * frequencies.shape[0]}"
         )
-    cos, sin = rotation(positions, frequencies)  # (T, D) or (B, T, D)
+    cos, sin = rotation(positions, frequencies)  # (T, D/2) or (B, T, D/2)
     while positions.dim() > 1 and cos.dim() < x.dim():
-        cos, sin = cos.unsqueeze(-3), sin.unsqueeze(-3)  # (B, 1, T, D): the same for all heads
+        cos, sin = cos.unsqueeze(-3), sin.unsqueeze(-3)  # (B, 1, T, D/2): the same for all heads
     return rotate(x, cos, sin)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..device import supports_bfloat16
+from ..model.fast import speed_up
 from ..settings import TrainingSettings
 from .optimizer import split_parameters
 
@@ -54,10 +55,8 @@ def present_threads(numerics: dict[str, Any]) -> int:
 def use_numerics(
     model: nn.Module, numerics: dict[str, Any], device: torch.device
 ) -> Callable[[], AbstractContextManager[Any]]:
-    """Set the attention path; gives the context in which the model is called. `Threads` sets the threads."""
-    choose_path = getattr(model, "set_attention_path", None)
-    if choose_path is not None:
-        choose_path(numerics["attention_path"])
+    """Give the model its fast parts, and the context in which it is called. `Threads` sets the threads."""
+    speed_up(model, numerics["attention_path"])
     if numerics["precision"] == "bf16":
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext

@@ -20,6 +20,7 @@ from torch import nn
 from minimind import MiniMind, ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model import KVCache, dot_product_attention
+from minimind.model.fast import speed_up
 
 args = experiment.flags(__doc__, context=2048, batch=4)
 plots.style()
@@ -165,6 +166,7 @@ def language_model(rows, key_heads, rate, seed, steps=400):
     """Train a model of two layers; its loss on held-out rows."""
     torch.manual_seed(seed)
     model = MiniMind(config_with(key_heads, hidden_size=64, vocab_size=512))
+    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for _ in range(steps):

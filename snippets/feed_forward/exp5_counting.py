@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from minimind import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
+from minimind.model.fast import speed_up
 from minimind.settings import TrainingSettings
 from minimind.training import fit
 
@@ -60,7 +61,7 @@ flops = {  # of one block, for one token that sees T keys; every multiply-add co
 
 def counted(part, path):
     """What PyTorch's counter says of one part of one block, a token, with one way to compute attention."""
-    model.set_attention_path(path)
+    speed_up(model, path)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         block(torch.zeros(1, T, D))
     return sum(counter.get_flop_counts()[f"TransformerBlock.{part}"].values()) / T

@@ -20,6 +20,7 @@ from torch import nn
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.causal_lm import MiniMind
+from minimind.model.fast import speed_up
 
 args = experiment.flags(__doc__, steps=160, factor=4.0)
 plots.style()
@@ -73,6 +74,7 @@ def positions(kind, length, squeeze=1.0):
 def fit(model, kind, rate, steps, seed, length=TRAINED):
     """Train on slices of the stream, 1,024 tokens a step."""
     stream, generator = text()[0], torch.Generator().manual_seed(seed)
+    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for _ in range(steps):

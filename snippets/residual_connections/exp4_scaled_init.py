@@ -16,6 +16,7 @@ import torch
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
+from minimind.model.fast import speed_up
 
 args = experiment.flags(__doc__, hidden=128)
 plots.style()
@@ -102,6 +103,7 @@ def token_rows():
 def train(arm, rate, seed, steps, rows, held_out):
     """The loss in each ten steps of training, and at last on held-out text."""
     model = build(HIDDEN, LAYERS, arm, seed)
+    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     losses = []

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
+from minimind.model.fast import speed_up
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
@@ -80,7 +81,7 @@ class Model(nn.Module):
                     weight, std=weight.shape[1] ** -0.5 / (math.sqrt(2 * blocks) if writes else 1)
                 )
         cos, sin = rotation(torch.arange(256), rope_frequencies(config.head_dim, config.rope_theta))
-        self.table = cos[:, None], sin[:, None]  # (256, 1, head_dim)
+        self.table = cos[:, None], sin[:, None]  # (256, 1, head_dim / 2)
 
     def forward(self, ids):
         return F.linear(self.norm(self.stream(ids)[-1]), self.embed.weight)  # (B, T, VOCABULARY)
@@ -141,6 +142,7 @@ def held_out_loss(order, rate, seed, rows, held_out):
     """Train one model and let it read documents that it has not seen."""
     torch.manual_seed(seed)
     model, generator = Model(order), torch.Generator().manual_seed(seed)
+    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(STEPS):
         for group in optimizer.param_groups:  # up over a tenth of the steps, down over the last third

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
+from minimind.model.fast import speed_up
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
@@ -72,7 +73,7 @@ class Model(nn.Module):
         cos, sin = rotation(torch.arange(256), rope_frequencies(config.head_dim, config.rope_theta))
         if without == "positions":
             cos, sin = torch.ones_like(cos), torch.zeros_like(sin)  # turned by nothing
-        self.table = cos[:, None], sin[:, None]  # (256, 1, head_dim)
+        self.table = cos[:, None], sin[:, None]  # (256, 1, head_dim / 2)
 
     def forward(self, ids):
         table = tuple(one[: ids.shape[1]] for one in self.table)
@@ -104,6 +105,7 @@ def trained(rows, rate, steps, seed, without="", blocks=BLOCKS):
     """Train a model for some steps; the rate rises over a tenth of them and falls over the last third."""
     torch.manual_seed(seed)
     model, generator = Model(without, blocks), torch.Generator().manual_seed(seed)
+    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(steps):
         for group in optimizer.param_groups:

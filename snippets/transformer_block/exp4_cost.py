@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots
 from minimind.model import KVCache, TransformerBlock
+from minimind.model.fast import speed_up
 
 args = experiment.flags(__doc__, length=256, batch=2)
 plots.style()
@@ -43,7 +44,7 @@ print(f"formula {parameters:,}, counted {counted:,}; attention has {attention_sh
 # --8<-- [start:flops]
 def measured_flops(path, backward=False):
     """What PyTorch's counter sees: a multiplication and an addition are two operations."""
-    block.self_attn.attention_path = path
+    speed_up(block, path)
     with FlopCounterMode(display=False) as counter:
         y = block(x)
         if backward:
@@ -92,7 +93,7 @@ def note(tensor):
 measured_kept = {}
 for path in ("sdpa", "manual"):
     kept.clear()
-    block.self_attn.attention_path = path
+    speed_up(block, path)
     with saved_tensors_hooks(note, lambda tensor: tensor):
         alive = block(x)  # while it lives, no storage is given away and counted twice
     measured_kept[path] = sum(kept.values())
@@ -101,7 +102,7 @@ per_token = {  # numbers that stay in memory for each token until the backward p
     "norms of queries and keys": (H + K) * (d + 1), "Q, K, V as attention reads them": (H + 2 * K) * d,
     "what attention found": H * d, "gate, SiLU of it, up, their product": 4 * F,
 }  # fmt: skip
-table = 2 * T * d  # cosines and sines, the same for all rows
+table = T * d  # cosines and sines, the same for all rows
 formula_kept = {
     "sdpa": B * T * (sum(per_token.values()) + H) + table,  # one number a query brings the softmax back
     "manual": B * T * (sum(per_token.values()) + H * T) + table,  # every weight of every query is kept
@@ -117,7 +118,7 @@ print(f"{4 * measured_kept['sdpa'] / 1e6:.1f} MB")
 
 # --8<-- [start:memory_figure]
 rows = torch.arange(64, 4097, 64)
-one_row = sum(per_token.values()) + 2 * d
+one_row = sum(per_token.values()) + d
 fig, ax = plt.subplots()
 ax.plot(rows, 4 * rows * (one_row + H * rows) / 1e6, color=plots.ORANGE, label="all weights\nkept")
 ax.plot(rows, 4 * rows * (one_row + H) / 1e6, color=plots.GREEN, label="one number\na query")

@@ -26,7 +26,7 @@ from ..block import TransformerBlock
 from ..cache import KVCache
 from ..feedforward import FeedForward
 from ..norm import RMSNorm
-from ..rope import rotate, rotation
+from .rope import rotate, rotation
 
 Layer = Callable[[Tensor], Tensor]
 PACKAGE = __name__.rsplit(".", 2)[0]
@@ -160,9 +160,6 @@ class Step:
         config, decoder, cache = self.config, self.model.model, self.cache
         batch, eps = ids.shape[0], config.rms_norm_eps
         heads, kv_heads, head_dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        assert heads is not None
-        assert kv_heads is not None
-        assert head_dim is not None
         width = (config.hidden_size,)
         cos, sin = rotation(self.positions, self.frequencies)
         cos, sin = cos[:, None], sin[:, None]  # (B or 1, 1, D), the same for all heads
