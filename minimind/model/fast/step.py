@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, TypeGuard
 
 import torch
@@ -84,8 +83,13 @@ def queries_keys_and_values(
     """Queries and keys side by side, and values; three plain matrices are read as one."""
     if is_plain_linear(q_proj) and is_plain_linear(k_proj) and is_plain_linear(v_proj):
         weight = torch.cat((q_proj.weight, k_proj.weight, v_proj.weight))  # ((H + 2K) * D, E)
-        sizes = [weight.shape[0] - v_proj.out_features, v_proj.out_features]
-        return lambda x: F.linear(x, weight).split(sizes, dim=-1)
+        end_of_keys = weight.shape[0] - v_proj.out_features
+
+        def joined(x: Tensor) -> tuple[Tensor, Tensor]:
+            qkv = F.linear(x, weight)  # (B, (H + 2K) * D)
+            return qkv[:, :end_of_keys], qkv[:, end_of_keys:]
+
+        return joined
     q, k, v = function_of(q_proj), function_of(k_proj), function_of(v_proj)
     return lambda x: (torch.cat((q(x), k(x)), dim=-1), v(x))
 
@@ -110,7 +114,8 @@ def feed_forward(mlp: nn.Module) -> Layer:
 def function_of(module: nn.Module) -> Layer:
     """What calling the module does, without what the call itself costs where nobody listens to it."""
     if is_plain_linear(module):
-        return partial(F.linear, weight=module.weight)
+        weight = module.weight
+        return lambda x: F.linear(x, weight)
     return module if is_listened_to(module) else module.forward
 
 
