@@ -12,7 +12,7 @@ import pytest
 from tiny_runs import arguments, tiny_settings, write_texts
 
 from minimind.cli import main
-from minimind.training import pretrain
+from minimind.training import limits, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -425,13 +425,12 @@ def test_no_rounds_are_no_benchmark(capsys):
 def test_what_this_machine_cannot_do_costs_nothing(flag, here, capsys, finished_run, monkeypatch):
     shutil.copytree(finished_run, here / "run")
     before = snapshot(here / "run")
-    loop = sys.modules["minimind.training.loop"]
 
     def no_compiler(_):
         raise RuntimeError("no C++ compiler\nwas found")
 
-    monkeypatch.setattr(loop, "find_spec", lambda name: None)
-    monkeypatch.setattr(loop.torch, "compile", no_compiler)
+    monkeypatch.setattr(limits, "find_spec", lambda name: None)
+    monkeypatch.setattr(limits.torch, "compile", no_compiler)
     flags = arguments(tiny_settings(here, output=str(here / "run"), overwrite=True))
     fails(capsys, "leave", "pretrain", *flags, flag)
     assert snapshot(here / "run") == before

@@ -80,9 +80,10 @@ def model_config(settings: PretrainSettings, vocab_size: int | None = None) -> M
     changes |= {"dropout": settings.dropout, "max_position_embeddings": settings.max_seq_len}
     if vocab_size is not None:
         changes["vocab_size"] = vocab_size
-    if settings.hidden_size is not None:
-        return ModelConfig(hidden_size=settings.hidden_size, **changes)
-    return ModelConfig.preset(settings.preset, **changes)
+    preset = ModelConfig.preset(settings.preset, **changes if settings.hidden_size is None else {})
+    return (
+        preset if settings.hidden_size is None else ModelConfig(hidden_size=settings.hidden_size, **changes)
+    )
 
 
 def validate(model: MiniMind, documents: list[HeldOut]) -> dict[str, Any]:
