@@ -9,8 +9,7 @@ from torch import nn
 from minimind import MiniMind, ModelConfig
 from minimind.model.attention import Attention
 from minimind.model.cache import KVCache
-from minimind.model.fast.step import Step, can_step
-from minimind.model.generate import ModuleStep
+from minimind.model.fast.step import ModuleStep, Step, can_step
 
 SHAPES = {
     "plain": {},

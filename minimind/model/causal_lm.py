@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from .block import TransformerBlock
 from .cache import KVCache
-from .checks import IGNORE, check_inputs
 from .cross_entropy import chunked_cross_entropy
 from .language_model import CausalLMOutput, LanguageModel
-from .masks import Borders
+from .masks import IGNORE, Borders, check_inputs
 from .norm import RMSNorm
 from .rope import rope_frequencies, rotation
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from .precision import matmul_dtype
-
 CHUNK_ROWS = 512
 
 
@@ -37,6 +35,12 @@ def chunked_cross_entropy(
         A scalar in fp32; zero, with a gradient of zero, where there are no rows.
     """
     return _CrossEntropy.apply(hidden, weight, targets, chunk_rows, matmul_dtype(hidden))
+
+
+def matmul_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which a matrix product reads x: autocast's where it is switched on, else that of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def token_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_rows: int = CHUNK_ROWS) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..sampling import Sampling
 from .cache import KVCache
-from .fast.step import CausalLM, Step, can_step
+from .fast.step import CausalLM, one_token_step
 from .sampling import choose, penalize_repetition
 
 Ids = int | Sequence[int] | None
@@ -89,8 +89,7 @@ def stream(
     try:
         hidden = model(input_ids, attention_mask=attention_mask, cache=cache).hidden_states  # (B, T, E)
         logits = model.lm_head(hidden[:, -1])  # (B, V): only the last token is asked for its next
-        step = Step if can_step(model) else ModuleStep
-        next_logits = step(model, cache, attention_mask)
+        next_logits = one_token_step(model, cache, attention_mask)
         for steps_left in range(sampling.max_new_tokens, 0, -1):
             if seen is not None:
                 logits = penalize_repetition(logits, seen, penalty)
@@ -118,20 +117,6 @@ def generate(
     """
     new = list(stream(model, input_ids, attention_mask, **settings))
     return torch.cat((input_ids, *(ids[:, None] for ids in new)), dim=1)
-
-
-class ModuleStep:
-    """What `Step` does, by calling the model: for one that has hooks, or blocks of the reader's own."""
-
-    def __init__(self, model: CausalLM, cache: KVCache, attention_mask: Tensor | None) -> None:
-        self.model, self.cache, self.attention_mask = model, cache, attention_mask
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        if self.attention_mask is not None:
-            ones = torch.ones_like(self.attention_mask[:, :1])
-            self.attention_mask = torch.cat((self.attention_mask, ones), dim=1)  # (B, S)
-        hidden = self.model(ids[:, None], attention_mask=self.attention_mask, cache=self.cache).hidden_states
-        return self.model.lm_head(hidden[:, -1])  # (B, V)
 
 
 def _end_ids(eos_token_id: Ids, device: torch.device) -> Tensor | None:

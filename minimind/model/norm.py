@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from .precision import matmul_dtype
-
 
 class RMSNorm(nn.Module):
     """Root mean square normalization, `y = x / sqrt(mean(x²) + eps) * weight`, over the last dimension.
@@ -16,7 +14,7 @@ class RMSNorm(nn.Module):
         eps: added to the mean square, so that a zero vector divides by more than zero.
 
     Shapes:
-        x `(…, hidden_size)` to y `(…, hidden_size)`, in the dtype of x (under autocast, in autocast's).
+        x `(…, hidden_size)` to y `(…, hidden_size)`, in the dtype of x.
 
     References:
         Zhang and Sennrich, Root Mean Square Layer Normalization, 2019, https://arxiv.org/abs/1910.07467
@@ -31,6 +29,4 @@ class RMSNorm(nn.Module):
         # The square of a bf16 number keeps 8 bits, too few to sum: inside, at least fp32.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # (…, D)
         inverse = (wide.square().mean(dim=-1, keepdim=True) + self.eps).rsqrt()  # (…, 1), 1 / RMS(x)
-        y = wide * inverse * self.weight  # (…, D)
-        # A matrix product reads it next: it is rounded to that product's dtype once, here.
-        return y.to(matmul_dtype(x))
+        return (wide * inverse * self.weight).to(x.dtype)  # (…, D)

@@ -7,11 +7,10 @@ matrix, so keys and values are never copied for them. B, T, H, K and D are those
 import torch
 from torch import Tensor
 
+from .. import rope
 from ..attention import Attention
 from ..cache import KVCache
 from ..masks import Borders
-from ..precision import matmul_dtype
-from .rope import doubled, rotate
 
 
 def additive_bias(borders: Borders, group: int, key_heads: int, dtype: torch.dtype) -> Tensor:
@@ -50,7 +49,7 @@ def baddbmm_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, borders: Bo
     """
     B, H, T, D = q.shape
     K = k.shape[1]
-    bias = additive_bias(borders, H // K, K, matmul_dtype(q))  # (B*K or 1, G*T, T)
+    bias = additive_bias(borders, H // K, K, q.dtype)  # (B*K or 1, G*T, T)
     q = q.reshape(B * K, H // K * T, D)
     k, v = k.reshape(B * K, T, D), v.reshape(B * K, T, D)
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (B*K, G*T, T)
@@ -81,3 +80,22 @@ class BaddbmmAttention(Attention):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
         found = baddbmm_attention(q, k, v, self.scale, borders or Borders(T, T, x.device))  # (B, H, T, D)
         return self.o_proj(found.transpose(1, 2).reshape(B, T, -1))  # (B, T, E)
+
+
+def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for `rotate`: positions `(…, T)` to two tensors `(…, T, D)`."""
+    return doubled(*rope.rotation(positions, frequencies))
+
+
+def doubled(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """The tables of `rope.rotation`, `(…, T, D/2)`, as `rotate` here reads them: `(…, T, D)`."""
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the pairs of x `(…, T, D)` by the angles of cos and sin `(…, T, D)`: four calls instead of eight.
+
+    Each number takes its partner, half a head away, by one `roll`; the minus of `a cos - b sin` is in the table.
+    """
+    partners = x.roll(x.shape[-1] // 2, dims=-1)  # (…, T, D), the halves change places
+    return (x * cos + partners * sin).to(x.dtype)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ..cross_entropy import matmul_dtype
 from ..norm import RMSNorm
-from ..precision import matmul_dtype
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -39,7 +39,10 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class FastRMSNorm(RMSNorm):
-    """The numbers of `RMSNorm`, always in fp32 inside; it has no second derivative, and `torch.func` refuses it."""
+    """The numbers of `RMSNorm`, always in fp32 inside; it has no second derivative, and `torch.func` refuses it.
+
+    Under autocast a matrix product reads the result, so it is rounded to that product's dtype here, once for all.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         dtype, weight = matmul_dtype(x), self.weight
