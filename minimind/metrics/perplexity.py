@@ -62,6 +62,15 @@ class Perplexity:
         """Bits of surprise per byte of text. Unlike perplexity it does not depend on the tokenizer."""
         return self.nats / math.log(2) / max(1, self.bytes)
 
+    def figures(self) -> dict[str, float | None]:
+        """The figures under the names that metrics.jsonl has for those of held-out documents."""
+        return {
+            "validation_loss": self.loss,
+            "validation_perplexity": self.perplexity,
+            "floor_perplexity": self.floor_perplexity,
+            "bits_per_byte": self.bits_per_byte,
+        }
+
 
 def held_out(tokenizer: Any, documents: Iterable[Any]) -> list[HeldOut]:
     """Encode documents for `perplexity`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from ..config import ModelConfig
 
 WORLD_STEPS = 640
 """Length of the default run: a fixed number of tokens, 640 x 8 rows x 256."""
@@ -149,3 +151,21 @@ class PretrainSettings(Model, Data, TrainingSettings):
 
     Without flags: the nano model, on the embedded world, into runs/pretrain.
     """
+
+    def model_config(self, vocab_size: int | None = None) -> ModelConfig:
+        """The preset, or with `hidden_size` a model of that width; other sizes as given.
+
+        Args:
+            vocab_size: ids of the tokenizer, once it is there.
+
+        Raises:
+            UserError: if the sizes do not fit together.
+        """
+        names = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
+        changes: dict[str, Any] = {name: getattr(self, name) for name in names}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        changes |= {"dropout": self.dropout, "max_position_embeddings": self.max_seq_len}
+        if vocab_size is not None:
+            changes["vocab_size"] = vocab_size
+        preset = ModelConfig.preset(self.preset, **changes if self.hidden_size is None else {})
+        return preset if self.hidden_size is None else ModelConfig(hidden_size=self.hidden_size, **changes)

@@ -37,7 +37,7 @@ from .prepared import (
     take_over,
 )
 
-__all__ = ["Corpus", "open_corpus", "prepare_corpus", "read_held_out"]
+__all__ = ["Corpus", "check_documents", "open_corpus", "prepare_corpus", "read_held_out"]
 
 WORLD_TOKENS = 20_000_000
 """Most tokens of the embedded world that are stored; a longer run reads them again, in another order."""
@@ -51,6 +51,18 @@ class Document(Protocol):
 
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
+
+
+def check_documents(settings: PretrainSettings) -> None:
+    """Refuse what cannot work, before anything is read."""
+    if settings.validation_documents < 1:
+        raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
+    if not 0 < settings.validation_share < 1:
+        raise UserError(f"validation_share must be above 0 and below 1, got {settings.validation_share}")
+    if settings.data_path is None and settings.epochs != 1:
+        raise UserError("the embedded world has no end, so it has no epochs; set its length with --steps")
+    if settings.tokenizer is not None and settings.vocab_size is not None:
+        raise UserError("--tokenizer brings its own vocabulary; leave --vocab-size out")
 
 
 def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, folder: Path) -> int:
