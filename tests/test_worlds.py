@@ -8,6 +8,7 @@ import torch
 from minimind import MiniMind, ModelConfig
 from minimind.course import worlds
 from minimind.data import World
+from minimind.model.fast import speed_up
 from minimind.settings import TrainingSettings
 from minimind.training import fit
 from minimind.training.optimizer import Optimizer
@@ -66,6 +67,7 @@ def test_fit_on_slices_is_the_plain_loop_to_the_bit_and_says_nothing(capsys):
         )
 
     plain, fitted = model(), model()
+    speed_up(plain)  # as fit does: its norms are the same but for the last bits
     optimizer = Optimizer(plain, "muon", rate, 2 * rate)
     for step in range(steps):
         ((ids,),) = (batch.values() for batch in worlds.Slices(stream, steps, 4, 16, seed=1).of_step(step))
@@ -81,3 +83,43 @@ def test_fit_on_slices_is_the_plain_loop_to_the_bit_and_says_nothing(capsys):
     for name, weight in plain.named_parameters():
         assert torch.equal(weight, fitted.get_parameter(name)), name
     assert capsys.readouterr() == ("", "")
+
+
+def test_fit_follows_a_schedule_of_torch_to_the_bit():
+    text, steps, rate = worlds.read_world(**SIZES), 8, 0.01
+    rows = worlds.rows(text.training, 16)
+
+    def prepared():
+        torch.manual_seed(0)
+        model = MiniMind(
+            ModelConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
+        )
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        return (
+            model,
+            optimizer,
+            torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.25),
+        )
+
+    plain, optimizer, schedule = prepared()
+    speed_up(plain)
+    for step in range(steps):
+        ids = rows[4 * step : 4 * step + 4]
+        optimizer.zero_grad()
+        plain(ids, labels=ids).loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    class InOrder:
+        step_count = steps
+
+        def of_step(self, step):
+            yield {"input_ids": rows[4 * step : 4 * step + 4]}
+
+    fitted, optimizer, schedule = prepared()
+    settings = TrainingSettings(clip_norm=math.inf, precision="fp32", threads=torch.get_num_threads())
+    scheduled = worlds.Scheduled(optimizer, schedule)
+    result = fit(fitted, InOrder(), worlds.mean_loss, settings, optimizer=scheduled, quiet=True)
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, fitted.get_parameter(name)), name
+    assert max(row["learning_rate"] for row in result.rows) > 2 * result.rows[-1]["learning_rate"]

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..data import World, encode_documents
 from ..data.world import Document
@@ -121,3 +123,41 @@ def mean_loss(model: nn.Module, batch: Batch) -> Loss:
     """
     loss = model(batch["input_ids"], labels=batch["input_ids"]).loss
     return Loss(loss, torch.ones((), dtype=torch.long))
+
+
+class Scheduled:
+    """An optimizer of torch with a schedule of torch, in the form in which `fit` takes one.
+
+    Args:
+        optimizer: changes the weights.
+        schedule: sets its learning rate, after each step for the next one; `fit`'s own schedule is passed over.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
+        self.optimizer, self.schedule = optimizer, schedule
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step that is being made."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def set_rate(self, share: float) -> None:
+        """Nothing: the schedule has set it."""
+
+    def step(self) -> None:
+        """Change the weights."""
+        self.optimizer.step()
+        self.schedule.step()
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of both, for a checkpoint."""
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.schedule.load_state_dict(state_dict["schedule"])

@@ -29,7 +29,7 @@ from .limits import check_training
 from .log import Log
 from .numerics import choose_numerics, model_flops, present_threads, resume_numerics, use_numerics
 from .objectives import Batch, Objective
-from .optimizer import Optimizer, default_learning_rate
+from .optimizer import Updates, optimizer_for
 from .schedule import rate_share
 from .tally import Tally
 from .threads import Threads
@@ -61,6 +61,7 @@ def fit(
     validate: Callable[[], dict[str, Any]] | None = None,
     sample: Callable[[], str] | None = None,
     describe_rows: Callable[[Batch], str] | None = None,
+    optimizer: Updates | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Train a model in place.
@@ -75,6 +76,7 @@ def fit(
         sample: lets the model write something.
         describe_rows: says in words what is in a batch, for the message about a batch that breaks the
             training.
+        optimizer: another rule by which the weights are changed. Default: what the settings say.
         quiet: print nothing.
 
     Returns:
@@ -89,9 +91,7 @@ def fit(
     if total is None:
         raise UserError("these batches have no end; set --steps")
     device = next(model.parameters()).device
-    rate = settings.learning_rate or default_learning_rate(model)
-    embedding_rate = settings.embedding_learning_rate or rate * (2 if settings.optimizer == "muon" else 1)
-    optimizer = Optimizer(model, settings.optimizer, rate, embedding_rate, settings.weight_decay)
+    optimizer = optimizer or optimizer_for(model, settings)
 
     state = load_checkpoint(folder / "checkpoints", model, optimizer) if folder and settings.resume else None
     if state:
@@ -148,8 +148,7 @@ def fit(
             started = time.monotonic()
 
             # 1. The learning rate depends on the step alone.
-            share = rate_share(settings, step, total)
-            optimizer.set_rate(share)
+            optimizer.set_rate(rate_share(settings, step, total))
 
             # 2. The gradients of all batches of this step are added up, and so are their losses.
             optimizer.zero_grad()
@@ -179,7 +178,7 @@ def fit(
             # 6. What is written down, and the number of threads. Neither changes what the next step does, but for
             #    the last bits, where they depend on the threads.
             stepped = time.monotonic() - started
-            log.step(step, tally, norm, rate * share, stepped)
+            log.step(step, tally, norm, optimizer.rate, stepped)
             threads.step(step, stepped)
             if step % validate_every == 0 or step == total:
                 log.look(look())

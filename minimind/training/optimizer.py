@@ -7,15 +7,29 @@ norms are lists of gains; there AdamW's step per number fits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from ..settings import TrainingSettings
+from .checkpoint import HasState
 from .muon import Muon
 
 REFERENCE_RATE, REFERENCE_WIDTH = 0.005, 128
 """Learning rate that was tuned at this width; a matrix that is twice as wide gets half of it."""
+
+
+class Updates(HasState, Protocol):
+    """What the training loop asks of a rule that changes the weights."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step that is being made."""
+
+    def set_rate(self, share: float) -> None: ...
+    def step(self) -> None: ...
+    def zero_grad(self) -> None: ...
 
 
 class Optimizer:
@@ -42,6 +56,7 @@ class Optimizer:
         embedding_learning_rate: float,
         weight_decay: float = 0.0,
     ) -> None:
+        self.peak, self.rate = learning_rate, learning_rate
         matrix_parameters, other_parameters = split_parameters(model)
         adamw: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-8}
         self.parts: list[torch.optim.Optimizer] = []
@@ -61,6 +76,7 @@ class Optimizer:
 
     def set_rate(self, share: float) -> None:
         """Set each learning rate to this share of its peak; the schedule calls it before every step."""
+        self.rate = self.peak * share
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = group["peak"] * share
@@ -103,6 +119,13 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
             continue
         (matrices if parameter.ndim == 2 and id(parameter) not in tables else others).append(parameter)
     return matrices, others
+
+
+def optimizer_for(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """The rule and the learning rates that the settings name, or the usual ones."""
+    rate = settings.learning_rate or default_learning_rate(model)
+    embedding_rate = settings.embedding_learning_rate or rate * (2 if settings.optimizer == "muon" else 1)
+    return Optimizer(model, settings.optimizer, rate, embedding_rate, settings.weight_decay)
 
 
 def default_learning_rate(model: nn.Module) -> float:
