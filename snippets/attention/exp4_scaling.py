@@ -93,6 +93,7 @@ for qk_norm in (True, False):
 # --8<-- [start:learn]
 T, RUNS, WIDTH = 16, 3, 256  # tokens a sample, seeds, numbers in the one head
 RATES = [0.001, 0.003, 0.01, 0.03, 0.1]
+ARMS = ["divided by √d", "not divided", "smaller init instead"]
 
 
 def learn(arm, rate, steps=150):
@@ -122,9 +123,10 @@ def learn(arm, rate, steps=150):
     return torch.stack(losses)[-20:].mean(dim=0).tolist()
 
 
-ARMS = ["divided by √d", "not divided", "smaller init instead"]
 learned = experiment.recorded(
-    "attention/exp4_scaling", lambda: {arm: [learn(arm, rate) for rate in RATES] for arm in ARMS}
+    "attention/exp4_scaling",
+    lambda: {arm: [learn(arm, rate) for rate in RATES] for arm in ARMS},
+    cell=lambda: {arm: [learn(arm, RATES[0])] for arm in ARMS},
 )
 print(f"loss after 150 steps, head of {WIDTH}; knowing nothing: {math.log(T):.2f}")
 print(f"{'':22}", *(f"{rate:>12}" for rate in RATES))

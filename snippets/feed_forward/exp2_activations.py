@@ -8,6 +8,7 @@ Tier: visualization · core · about 4 s
 
 # --8<-- [start:setup]
 import math
+from functools import cache
 from itertools import islice
 
 import matplotlib.pyplot as plt
@@ -91,44 +92,51 @@ RATES, TRIAL_SEEDS, SEEDS = (0.005, 0.01, 0.02, 0.04), (100, 101), tuple(range(1
 STEPS, T = 300, 64  # updates, tokens a row
 
 
+@cache
+def text():
+    """Token ids to learn from, held-out rows (N, T) of them, and the floor in nats a token."""
+    world = worlds.read_world(training=5000, held_out=200, vocab_size=512)
+    predicted = sum(len(ids) - 1 for ids in world.held_out)  # all but each document's start token
+    floor = sum(document.nats for document in world.documents) / predicted
+    return worlds.stream(world.training), worlds.rows(world.held_out, T), floor
+
+
+def train(arm, rate, seed):
+    """Train a model with one kind of feed-forward layer; its loss on the held-out rows."""
+    tokens, unseen, _ = text()
+    torch.manual_seed(seed)
+    model = MiniMind(
+        ModelConfig(
+            hidden_size=D, num_attention_heads=4, num_key_value_heads=4, num_hidden_layers=2, vocab_size=512,
+            rope_theta=1e4,
+        )
+    )  # fmt: skip
+    for layer in model.model.layers:
+        layer.mlp = ARMS[arm]()
+    model.init_weights()
+    batches = worlds.Slices(tokens, STEPS, 16, T, seed)  # the same slices for every arm
+    settings = TrainingSettings(
+        learning_rate=rate, warmup=20 / STEPS, clip_norm=math.inf, precision="fp32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    fit(model, batches, worlds.mean_loss, settings, quiet=True)
+    with torch.no_grad():
+        return model(unseen, labels=unseen).loss.item()
+
+
 def measure():
     """Find each arm's best learning rate, then measure it with fresh seeds; gives held-out losses and the floor."""
-    text = worlds.read_world(training=5000, held_out=200, vocab_size=512)
-    tokens, unseen = worlds.stream(text.training), worlds.rows(text.held_out, T)
-    predicted = sum(len(ids) - 1 for ids in text.held_out)  # all but each document's start token
-    floor = sum(document.nats for document in text.documents) / predicted
-
-    def train(arm, rate, seed):
-        torch.manual_seed(seed)
-        model = MiniMind(
-            ModelConfig(
-                hidden_size=D,
-                num_attention_heads=4,
-                num_key_value_heads=4,
-                num_hidden_layers=2,
-                vocab_size=512,
-                rope_theta=1e4,
-            )
-        )
-        for layer in model.model.layers:
-            layer.mlp = ARMS[arm]()
-        model.init_weights()
-        batches = worlds.Slices(tokens, STEPS, 16, T, seed)  # the same slices for every arm
-        settings = TrainingSettings(
-            learning_rate=rate, warmup=20 / STEPS, clip_norm=math.inf, precision="fp32",
-            threads=torch.get_num_threads(),
-        )  # fmt: skip
-        fit(model, batches, worlds.mean_loss, settings, quiet=True)
-        with torch.no_grad():
-            return model(unseen, labels=unseen).loss.item()
-
     trials = {arm: [[train(arm, rate, seed) for seed in TRIAL_SEEDS] for rate in RATES] for arm in ARMS}
     rates = {arm: RATES[torch.tensor(table).mean(-1).argmin()] for arm, table in trials.items()}
     losses = {arm: [train(arm, rate, seed) for seed in SEEDS] for arm, rate in rates.items()}
-    return {"trials": trials, "rates": rates, "losses": losses, "floor": floor}
+    return {"trials": trials, "rates": rates, "losses": losses, "floor": text()[2]}
 
 
-found = experiment.recorded("feed_forward/exp2_activations", measure)
+found = experiment.recorded(
+    "feed_forward/exp2_activations",
+    measure,
+    cell=lambda: {"trials": {"SwiGLU": [[train("SwiGLU", RATES[0], 100)]]}, "floor": text()[2]},
+)
 # --8<-- [end:training]
 
 # --8<-- [start:result]

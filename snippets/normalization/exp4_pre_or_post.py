@@ -215,12 +215,12 @@ DEPTHS = [4, 12, 24]
 SEEDS = [0, 1, 2]
 
 
-def measure():
+def sweep(depths=DEPTHS, placements=PLACEMENTS):
     """Loss above the floor, mean of the last 20 of 150 steps: [warm-up][rate][seed] for each arm and depth."""
     kinds = list(product((False, True), (False, True), RATES, SEEDS))
     runs = [dict(zip(("narrow", "warm_up", "rate", "seed"), kind, strict=True)) for kind in kinds]
-    result = {"blind": [blind(seed) for seed in SEEDS]}
-    for depth, placement in product(DEPTHS, PLACEMENTS):
+    result = {}
+    for depth, placement in product(depths, placements):
         last = train(placement, depth, runs, 150)[-20:].mean(dim=0).view(2, 2, len(RATES), len(SEEDS))
         for narrow in (0, 1):
             result[f"{depth} {placement} {'narrow' if narrow else 'wide'}"] = last[narrow].tolist()
@@ -235,7 +235,11 @@ def blind(seed):
     return (-(often * often.log()).sum() - surprise(chances, rows)).item()
 
 
-record = experiment.recorded("normalization/exp4_pre_or_post", measure)
+record = experiment.recorded(
+    "normalization/exp4_pre_or_post",
+    lambda: {"blind": [blind(seed) for seed in SEEDS]} | sweep(),
+    cell=lambda: sweep([4], ["post"]),
+)
 # --8<-- [end:record]
 
 # --8<-- [start:depth_figure]

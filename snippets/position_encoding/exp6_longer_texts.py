@@ -89,6 +89,12 @@ def fit(model, kind, rate, steps, seed, length=TRAINED):
     return model
 
 
+def trained(kind, rate, seed, steps=300):
+    """A new model after training."""
+    torch.manual_seed(seed)
+    return fit(build(kind), kind, rate, steps, seed)
+
+
 @torch.no_grad()
 def nats_by_position(model, kind, rows=slice(50, 200), squeeze=1.0):
     """Nats a token, averaged over held-out rows of 256 tokens, for each 16 positions."""
@@ -119,8 +125,7 @@ def measure():
     for kind, rates in RATES.items():
         for rate in rates:
             for seed in range(3):
-                torch.manual_seed(seed)
-                model = fit(build(kind), kind, rate, 300, seed)
+                model = trained(kind, rate, seed)
                 # Rates are chosen on other held-out rows, by the trained positions alone.
                 chosen_by = nats_by_position(model, kind, slice(0, 50))[: TRAINED // BIN]
                 within.setdefault(kind, {}).setdefault(str(rate), []).append(sum(chosen_by) / len(chosen_by))
@@ -143,7 +148,11 @@ def measure():
     return {"within": within, "best": best, "curves": curves}
 
 
-data = experiment.recorded("position_encoding/exp6_longer_texts", measure)
+data = experiment.recorded(
+    "position_encoding/exp6_longer_texts",
+    measure,
+    cell=lambda: {"curves": {"YaRN": [nats_by_position(with_yarn(trained("RoPE", 8e-3, 0)), "RoPE")]}},
+)
 floor = text()[2]
 # --8<-- [end:measure]
 
@@ -204,8 +213,7 @@ experiment.show("remedies")
 # --8<-- [end:remedies_figure]
 
 # --8<-- [start:live]
-torch.manual_seed(args.seed)
-live = fit(build("RoPE"), "RoPE", 8e-3, args.steps, args.seed)
+live = trained("RoPE", 8e-3, args.seed, args.steps)
 few = slice(50, 110)
 readings = {
     "RoPE": nats_by_position(live, "RoPE", few),

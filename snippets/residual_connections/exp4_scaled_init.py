@@ -141,7 +141,11 @@ def mean_loss(runs):
     return sum(one["held out"] for one in runs) / len(runs)
 
 
-trained = experiment.recorded("residual_connections/exp4_scaled_init", sweep)
+trained = experiment.recorded(
+    "residual_connections/exp4_scaled_init",
+    sweep,
+    cell=lambda: {"short": {"scaled": {"0.003": [train("scaled", 0.003, 0, SHORT, *token_rows())]}}},
+)
 # --8<-- [end:training]
 
 # --8<-- [start:training_figure]

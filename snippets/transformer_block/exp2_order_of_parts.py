@@ -9,6 +9,7 @@ Tier: training · extra · about 2 s
 
 # --8<-- [start:setup]
 import math
+from functools import cache
 
 import matplotlib.pyplot as plt
 import torch
@@ -138,8 +139,17 @@ def loss_of(model, ids):
     return F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
 
 
-def held_out_loss(order, rate, seed, rows, held_out):
+@cache
+def text():
+    """Rows to learn from and held-out rows, a document a row, with zeros to the longest; and the floor in nats."""
+    world = worlds.read_world(training=3000, held_out=160, vocab_size=VOCABULARY, tokenizer_from=500)
+    rows, held_out = worlds.padded(world.training), worlds.padded(world.held_out)
+    return rows, held_out, sum(one.nats for one in world.documents) / (held_out[:, 1:] != 0).sum().item()
+
+
+def held_out_loss(order, rate, seed):
     """Train one model and let it read documents that it has not seen."""
+    rows, held_out, _ = text()
     torch.manual_seed(seed)
     model, generator = Model(order), torch.Generator().manual_seed(seed)
     speed_up(model)  # the norm with its derivative written out, as in every training of the package
@@ -159,19 +169,13 @@ def held_out_loss(order, rate, seed, rows, held_out):
 
 def measure():
     """Every order with every rate; then the best rate of each with three seeds that chose nothing."""
-    text = worlds.read_world(training=3000, held_out=160, vocab_size=VOCABULARY, tokenizer_from=500)
-    # A document a row, with zeros to the longest.
-    rows, held_out = worlds.padded(text.training), worlds.padded(text.held_out)
-    result = {
-        "floor": sum(document.nats for document in text.documents) / (held_out[:, 1:] != 0).sum().item(),
-        "parameters": {}, "sweep": {}, "losses": {},
-    }  # fmt: skip
+    result = {"floor": text()[2], "parameters": {}, "sweep": {}, "losses": {}}
     for order in (*ORDERS, "small sandwich"):
         result["parameters"][order] = sum(weight.numel() for weight in Model(order).parameters())
-        sweep = [held_out_loss(order, rate, 0, rows, held_out) for rate in RATES]
+        sweep = [held_out_loss(order, rate, 0) for rate in RATES]
         best = RATES[sweep.index(min(sweep))]
         result["sweep"][order] = sweep
-        result["losses"][order] = [held_out_loss(order, best, seed, rows, held_out) for seed in SEEDS]
+        result["losses"][order] = [held_out_loss(order, best, seed) for seed in SEEDS]
         print(order, best, result["sweep"][order], result["losses"][order], flush=True)
     return result
 
@@ -179,7 +183,11 @@ def measure():
 # --8<-- [end:train]
 
 # --8<-- [start:record]
-found = experiment.recorded("transformer_block/exp2_order_of_parts", measure)
+found = experiment.recorded(
+    "transformer_block/exp2_order_of_parts",
+    measure,
+    cell=lambda: {"floor": text()[2], "sweep": {"pre": [held_out_loss("pre", RATES[0], 0)]}},
+)
 mean = {order: sum(losses) / len(losses) for order, losses in found["losses"].items()}
 apart = {  # by how much each order is above pre-norm, seed by seed: both read the same rows
     order: [one - pre for one, pre in zip(losses, found["losses"]["pre"], strict=True)]

@@ -189,7 +189,11 @@ def measure():
     return result
 
 
-found = experiment.recorded("transformer_block/exp3_remove_one", measure)
+found = experiment.recorded(
+    "transformer_block/exp3_remove_one",
+    measure,
+    cell=lambda: {"gaps": {"whole": [gaps(trained(rows, 1e-2, STEPS, SEEDS[0]), held_out, documents)]}},
+)
 seeds_of = {
     arm: {kind: [gap[kind] for gap in gaps] for kind in gaps[0]} for arm, gaps in found["gaps"].items()
 }
