@@ -108,7 +108,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         run = None
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
         raise UserError(
-            f"{folder / 'run.json'}: damaged; choose another --output, or --overwrite to start over"
+            f"{folder / 'run.json'}: damaged; put it right, choose another folder, or --overwrite to start over"
         )
     return run
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
-from ..runs import describe_run, find_run
+from ..runs import describe_run, find_run, read_run
 from ..tokenizer import Tokenizer
 from .causal_lm import MiniMind
 
@@ -41,15 +39,8 @@ def load(folder: str | Path) -> tuple[MiniMind, Tokenizer]:
             f"{found}: the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}; "
             "they are not of the same run"
         )
-    trained_with = _tokenizer_of_run(found)
+    trained_on = (read_run(found) or {}).get("data")
+    trained_with = trained_on.get("tokenizer_digest") if isinstance(trained_on, dict) else None
     if trained_with not in (None, tokenizer.digest):
         raise UserError(f"{found}: tokenizer.json is not the tokenizer that this run was trained with")
     return model, tokenizer
-
-
-def _tokenizer_of_run(folder: Path) -> Any:
-    """Digest of the tokenizer that a run trained with; None where run.json is missing or does not say."""
-    try:
-        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]["tokenizer_digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
