@@ -177,7 +177,7 @@ def test_whatever_a_reader_writes_gets_a_sentence(tmp_path, old, new, words):
     assert not verdict.passed
     assert words in "\n".join(verdict.lines)
     assert "Traceback" not in "\n".join(verdict.lines)
-    assert "minimind/exercises" not in "\n".join(verdict.lines)
+    assert "course/exercises" not in "\n".join(verdict.lines)
 
 
 def test_a_file_that_is_not_utf8_gets_a_sentence(tmp_path):
