@@ -1,7 +1,7 @@
 """Text of the embedded world as token ids, for the small trainings of `snippets/`.
 
-`read_world` writes and tokenizes documents. `stream`, `rows` and `padded` lay them out as tensors, and `Slices`
-gives them to `fit`.
+`read_world` writes and tokenizes documents. `stream`, `rows` and `padded` lay them out as tensors, and `Slices` and
+`Chosen` give them to `fit`.
 """
 
 from __future__ import annotations
@@ -116,13 +116,40 @@ class Slices:
         yield {"input_ids": self.stream[self.starts[step] + self.places]}
 
 
-def mean_loss(model: nn.Module, batch: Batch) -> Loss:
-    """An objective for `fit`: the mean loss of a batch, counted once.
+class Chosen:
+    """Batches for `fit`: rows, chosen by their numbers, so that whoever trains decides how they are drawn.
 
-    With one batch a step, its gradient is that of `model(ids, labels=ids).loss.backward()`, to the bit.
+    Args:
+        rows: token ids, (N, T). Where rows are filled up, with zeros, a batch is cut after its longest one.
+        numbers: which rows each step reads, (steps, B); each step has one batch.
+
+    Examples:
+        >>> documents = padded([[1, 5, 2], [1, 6, 7, 2], [1, 8, 2]])
+        >>> list(Chosen(documents, torch.tensor([[1, 0], [2, 0]])).of_step(1))
+        [{'input_ids': tensor([[1, 8, 2],
+                [1, 5, 2]])}]
     """
-    loss = model(batch["input_ids"], labels=batch["input_ids"]).loss
-    return Loss(loss, torch.ones((), dtype=torch.long))
+
+    def __init__(self, rows: Tensor, numbers: Tensor) -> None:
+        self.rows, self.numbers, self.step_count = rows, numbers, len(numbers)
+
+    def of_step(self, step: int) -> Iterator[Batch]:
+        """The one batch of a step: `input_ids`, (B, T) or narrower."""
+        ids = self.rows[self.numbers[step]]
+        yield {"input_ids": ids[:, : (ids != 0).sum(dim=1).max()]}
+
+
+def counted_once(mean: Tensor) -> Loss:
+    """The mean loss of a batch, as an objective of `fit` gives it.
+
+    With one batch a step, the gradient is that of `mean.backward()`, to the bit.
+    """
+    return Loss(mean, torch.ones((), dtype=torch.long))
+
+
+def mean_loss(model: nn.Module, batch: Batch) -> Loss:
+    """An objective for `fit`: the mean loss of one of our models on a batch, `model(ids, labels=ids).loss`."""
+    return counted_once(model(batch["input_ids"], labels=batch["input_ids"]).loss)
 
 
 class Scheduled:

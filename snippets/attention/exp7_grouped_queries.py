@@ -9,6 +9,7 @@ Tier: visualization · core · about 4 s
 """
 
 # --8<-- [start:setup]
+import math
 import statistics
 import time
 
@@ -20,7 +21,8 @@ from torch import nn
 from minimind import MiniMind, ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model import KVCache, dot_product_attention
-from minimind.model.fast import speed_up
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, context=2048, batch=4)
 plots.style()
@@ -166,16 +168,12 @@ def language_model(rows, key_heads, rate, seed, steps=400):
     """Train a model of two layers; its loss on held-out rows."""
     torch.manual_seed(seed)
     model = MiniMind(config_with(key_heads, hidden_size=64, vocab_size=512))
-    speed_up(model)  # the norm with its derivative written out, as in every training of the package
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    for _ in range(steps):
-        batch = rows["train"][torch.randint(len(rows["train"]), (8,))]
-        loss = model(batch, labels=batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    batches = worlds.Chosen(rows["train"], torch.randint(len(rows["train"]), (steps, 8)))
+    settings = TrainingSettings(clip_norm=math.inf, precision="fp32", threads=torch.get_num_threads())
+    scheduled = worlds.Scheduled(optimizer, schedule)
+    fit(model, batches, worlds.mean_loss, settings, optimizer=scheduled, quiet=True)
     with torch.no_grad():
         return model(rows["validation"], labels=rows["validation"]).loss.item()
 

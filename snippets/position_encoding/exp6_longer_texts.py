@@ -20,7 +20,8 @@ from torch import nn
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.causal_lm import MiniMind
-from minimind.model.fast import speed_up
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, steps=160, factor=4.0)
 plots.style()
@@ -71,28 +72,26 @@ def positions(kind, length, squeeze=1.0):
     return torch.arange(length)[None] / squeeze if kind == "RoPE" else torch.zeros(1, length)
 
 
-def fit(model, kind, rate, steps, seed, length=TRAINED):
+def train(model, kind, rate, steps, seed, length=TRAINED):
     """Train on slices of the stream, 1,024 tokens a step."""
-    stream, generator = text()[0], torch.Generator().manual_seed(seed)
-    speed_up(model)  # the norm with its derivative written out, as in every training of the package
+
+    def objective(model, batch):
+        ids = batch["input_ids"]  # (1024 / length, length)
+        return worlds.counted_once(model(ids, labels=ids, position_ids=positions(kind, length)).loss)
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    for _ in range(steps):
-        starts = torch.randint(len(stream) - length, (1024 // length, 1), generator=generator)
-        ids = stream[starts + torch.arange(length)]  # (B, length)
-        loss = model(ids, labels=ids, position_ids=positions(kind, length)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    batches = worlds.Slices(text()[0], steps, 1024 // length, length, seed)
+    settings = TrainingSettings(precision="fp32", threads=torch.get_num_threads())
+    scheduled = worlds.Scheduled(optimizer, schedule)
+    fit(model, batches, objective, settings, optimizer=scheduled, quiet=True)
     return model
 
 
 def trained(kind, rate, seed, steps=300):
     """A new model after training."""
     torch.manual_seed(seed)
-    return fit(build(kind), kind, rate, steps, seed)
+    return train(build(kind), kind, rate, steps, seed)
 
 
 @torch.no_grad()
@@ -143,7 +142,7 @@ def measure():
         curves.setdefault("YaRN, scores as they were", []).append(nats_by_position(flat, "RoPE"))
         curves.setdefault("squeezed positions", []).append(nats_by_position(rope, "RoPE", squeeze=4.0))
         for name, start in {"RoPE, 40 long steps": rope, "YaRN, 40 long steps": yarn}.items():
-            tuned = fit(copy.deepcopy(start), "RoPE", best["RoPE"] / 4, 40, seed + 100, LONG)
+            tuned = train(copy.deepcopy(start), "RoPE", best["RoPE"] / 4, 40, seed + 100, LONG)
             curves.setdefault(name, []).append(nats_by_position(tuned, "RoPE"))
     return {"within": within, "best": best, "curves": curves}
 

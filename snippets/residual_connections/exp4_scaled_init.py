@@ -16,7 +16,8 @@ import torch
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model import MiniMind
-from minimind.model.fast import speed_up
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, hidden=128)
 plots.style()
@@ -102,21 +103,23 @@ def token_rows():
 
 def train(arm, rate, seed, steps, rows, held_out):
     """The loss in each ten steps of training, and at last on held-out text."""
-    model = build(HIDDEN, LAYERS, arm, seed)
-    speed_up(model)  # the norm with its derivative written out, as in every training of the package
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
+    model, losses = build(HIDDEN, LAYERS, arm, seed), []
+
+    def objective(model, batch):
+        loss = worlds.mean_loss(model, batch)
+        losses.append(loss.sum.item())
+        return loss
+
+    def rate_at(step):  # up over 15 steps, and all the way down to zero
+        return rate * min(1, (step + 1) / 15) * (1 - step / steps)
+
+    # The schedule multiplies the optimizer's rate, which is 1: so it gives the rate itself.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.95))
+    scheduled = worlds.Scheduled(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate_at))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    losses = []
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 15) * (1 - step / steps)
-        batch = rows[order[step * BATCH : (step + 1) * BATCH]]
-        loss = model(batch, labels=batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
+    batches = worlds.Chosen(rows, order[: steps * BATCH].view(steps, BATCH))  # no row comes twice
+    settings = TrainingSettings(precision="fp32", threads=torch.get_num_threads())
+    fit(model, batches, objective, settings, optimizer=scheduled, quiet=True)
     with torch.no_grad():
         final = model(held_out[:128], labels=held_out[:128]).loss.item()
     return {"curve": torch.tensor(losses).view(-1, 10).mean(dim=1).tolist(), "held out": final}

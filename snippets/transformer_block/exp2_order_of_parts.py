@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
-from minimind.model.fast import speed_up
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 args = experiment.flags(__doc__, depth=12)
 plots.style()
@@ -147,22 +148,23 @@ def text():
     return rows, held_out, sum(one.nats for one in world.documents) / (held_out[:, 1:] != 0).sum().item()
 
 
+def objective(model, batch):
+    """The same for `fit`."""
+    return worlds.counted_once(loss_of(model, batch["input_ids"]))
+
+
 def held_out_loss(order, rate, seed):
     """Train one model and let it read documents that it has not seen."""
     rows, held_out, _ = text()
     torch.manual_seed(seed)
-    model, generator = Model(order), torch.Generator().manual_seed(seed)
-    speed_up(model)  # the norm with its derivative written out, as in every training of the package
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in range(STEPS):
-        for group in optimizer.param_groups:  # up over a tenth of the steps, down over the last third
-            group["lr"] = rate * min(1.0, 10 * (step + 1) / STEPS, 3 * (STEPS - step) / STEPS)
-        ids = rows[torch.randint(len(rows), (ROWS,), generator=generator)]
-        loss = loss_of(model, ids[:, : (ids != 0).sum(dim=1).max()])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    model = Model(order)
+    numbers = torch.randint(len(rows), (STEPS, ROWS), generator=torch.Generator().manual_seed(seed))
+    settings = TrainingSettings(
+        optimizer="adamw", learning_rate=rate,
+        warmup=1 / 10, decay=1 / 3,  # the rate rises over a tenth of the steps, and falls over the last third
+        precision="fp32", threads=torch.get_num_threads(),
+    )  # fmt: skip
+    fit(model, worlds.Chosen(rows, numbers), objective, settings, quiet=True)
     with torch.no_grad():
         return loss_of(model, held_out).item()
 

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from minimind.config import ModelConfig
 from minimind.course import experiment, plots, worlds
 from minimind.model.attention import Attention
-from minimind.model.fast import speed_up
 from minimind.model.feedforward import FeedForward
 from minimind.model.norm import RMSNorm
 from minimind.model.rope import rope_frequencies, rotation
+from minimind.settings import TrainingSettings
+from minimind.training import fit
 
 PARTS = ("attention", "feed-forward", "residual", "norms", "positions")
 KINDS = ("story", "tour", "quiz", "sums", "games")
@@ -101,21 +102,22 @@ def data(seed):
     return worlds.padded(text.training), text.documents, worlds.padded(text.held_out)
 
 
+def objective(model, batch):
+    """The mean of it, for `fit`."""
+    nats, counted = surprise(model, batch["input_ids"])
+    return worlds.counted_once(nats[counted].mean())
+
+
 def trained(rows, rate, steps, seed, without="", blocks=BLOCKS):
     """Train a model for some steps; the rate rises over a tenth of them and falls over the last third."""
     torch.manual_seed(seed)
-    model, generator = Model(without, blocks), torch.Generator().manual_seed(seed)
-    speed_up(model)  # the norm with its derivative written out, as in every training of the package
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, 10 * (step + 1) / steps, 3 * (steps - step) / steps)
-        ids = rows[torch.randint(len(rows), (ROWS,), generator=generator)]
-        nats, counted = surprise(model, ids[:, : (ids != 0).sum(dim=1).max()])
-        optimizer.zero_grad()
-        nats[counted].mean().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    model = Model(without, blocks)
+    numbers = torch.randint(len(rows), (steps, ROWS), generator=torch.Generator().manual_seed(seed))
+    settings = TrainingSettings(
+        optimizer="adamw", learning_rate=rate, warmup=1 / 10, decay=1 / 3, precision="fp32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    fit(model, worlds.Chosen(rows, numbers), objective, settings, quiet=True)
     return model
 
 
