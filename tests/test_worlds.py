@@ -4,6 +4,7 @@ import itertools
 import math
 
 import torch
+from torch.nn import functional as F
 
 from minimind import MiniMind, ModelConfig
 from minimind.course import worlds
@@ -54,6 +55,56 @@ def test_every_slice_that_there_is_can_be_drawn():
     batches = worlds.Slices(torch.arange(10), steps=200, count=1, length=8, seed=0)
     firsts = {int(batch["input_ids"][0, 0]) for step in range(200) for batch in batches.of_step(step)}
     assert firsts == {0, 1}  # the last place is left out: there a label would be missing
+
+
+def test_chosen_rows_are_those_of_the_numbers_and_cut_after_the_longest_of_them():
+    documents = [[1, 5, 2], [1, 6, 7, 8, 2], [1, 9, 7, 2]]
+    batches = worlds.Chosen(worlds.padded(documents), torch.tensor([[2, 0], [0, 1], [0, 0]]))
+    assert batches.step_count == 3
+    read = [[batch["input_ids"].tolist() for batch in batches.of_step(step)] for step in range(3)]
+    assert read == [[[[1, 9, 7, 2], [1, 5, 2, 0]]], [[[1, 5, 2, 0, 0], documents[1]]], [[documents[0]] * 2]]
+
+
+def test_fit_on_chosen_rows_is_the_plain_loop_with_adamw_to_the_bit():
+    """A tenth of the steps up, the last third of them down, and long gradients cut: as two of the scripts train."""
+    rows, steps, rate = worlds.padded(worlds.read_world(**SIZES).training), 20, 0.01
+    numbers = torch.randint(len(rows), (steps, 4), generator=torch.Generator().manual_seed(1))
+
+    def model():
+        torch.manual_seed(0)
+        return MiniMind(
+            ModelConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=300)
+        )
+
+    def mean_of(model, ids):
+        return F.cross_entropy(model(ids).logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
+
+    plain, fitted, norms = model(), model(), []
+    speed_up(plain)
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, 10 * (step + 1) / steps, 3 * (steps - step) / steps)
+        ids = rows[numbers[step]]
+        optimizer.zero_grad()
+        mean_of(plain, ids[:, : (ids != 0).sum(dim=1).max()]).backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0).item())
+        optimizer.step()
+    assert min(norms) < 1 < max(norms)  # some are cut, and some are not
+
+    settings = TrainingSettings(
+        optimizer="adamw", learning_rate=rate, warmup=1 / 10, decay=1 / 3, precision="fp32",
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    fit(
+        fitted,
+        worlds.Chosen(rows, numbers),
+        lambda model, batch: worlds.counted_once(mean_of(model, batch["input_ids"])),
+        settings,
+        quiet=True,
+    )
+    for name, weight in plain.named_parameters():
+        assert torch.equal(weight, fitted.get_parameter(name)), name
 
 
 def test_fit_on_slices_is_the_plain_loop_to_the_bit_and_says_nothing(capsys):
