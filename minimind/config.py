@@ -22,8 +22,6 @@ _DERIVED = {"num_attention_heads", "num_key_value_heads", "head_dim", "intermedi
 _FROM_THE_OTHERS: Any = None
 """Default of a number that is derived from the others; once the config is made, it is a whole number."""
 _ROPE_SCALING_KEYS = {
-    "type",
-    "rope_type",
     "factor",
     "original_max_position_embeddings",
     "beta_fast",
@@ -76,7 +74,7 @@ class ModelConfig:
     qk_norm: bool = True
     """RMSNorm on each query and key head before the rotation (Qwen3); without it the model is a Llama."""
     dropout: float = 0.0
-    """Share of numbers dropped from each branch while training."""
+    """Share of numbers dropped, while training, from the embeddings and from each branch."""
 
     def __post_init__(self) -> None:
         for name in _AT_MOST:
@@ -91,40 +89,32 @@ class ModelConfig:
             value = getattr(self, name)
             _require(isinstance(value, int | float), f"{name} must be a number, got {value!r}")
         heads = self.num_attention_heads or _derive_heads(self.hidden_size, self.head_dim)
-        _require(
-            self.qk_norm or self.hidden_size % heads == 0,
-            f"without qk_norm this is a Llama, whose heads must divide hidden_size, got hidden_size "
-            f"{self.hidden_size} and {heads} heads",
-        )
+        heads_divide = self.hidden_size % heads == 0
+        given = f"got hidden_size {self.hidden_size} and {heads} heads"
+        llama = "without qk_norm this is a Llama, whose heads must divide hidden_size"
+        _require(self.qk_norm or heads_divide, f"{llama}, {given}")
         head_dim, origin = self.head_dim, ""
         if head_dim is None:
-            _require(
-                self.hidden_size % heads == 0,
-                f"num_attention_heads must divide hidden_size, got hidden_size {self.hidden_size} and "
-                f"{heads} heads; change one of them or set head_dim",
-            )
+            advice = "change one of them or set head_dim"
+            _require(heads_divide, f"num_attention_heads must divide hidden_size, {given}; {advice}")
             head_dim, origin = self.hidden_size // heads, f" (hidden_size {self.hidden_size} / {heads} heads)"
-        _require(
-            head_dim >= 2 and head_dim % 2 == 0, f"head_dim must be even for RoPE, got {head_dim}{origin}"
-        )
-        groups = self.num_key_value_heads or next(heads // group for group in (4, 2, 1) if heads % group == 0)
-        _require(
-            heads % groups == 0,
-            f"num_key_value_heads must divide num_attention_heads, got {groups} and {heads}",
-        )
+        even = head_dim >= 2 and head_dim % 2 == 0
+        _require(even, f"head_dim must be even for RoPE, got {head_dim}{origin}")
+        key_value_heads = self.num_key_value_heads or next(heads // n for n in (4, 2, 1) if heads % n == 0)
+        divides = heads % key_value_heads == 0
+        given = f"got {key_value_heads} and {heads}"
+        _require(divides, f"num_key_value_heads must divide num_attention_heads, {given}")
         _require(0 <= self.dropout < 1, f"dropout must be at least 0 and below 1, got {self.dropout}")
         _require(self.rms_norm_eps >= 0, f"rms_norm_eps must be at least 0, got {self.rms_norm_eps}")
         _require(self.rope_theta > 0, f"rope_theta must be positive, got {self.rope_theta}")
         self._complete("num_attention_heads", heads)
-        self._complete("num_key_value_heads", groups)
+        self._complete("num_key_value_heads", key_value_heads)
         self._complete("head_dim", head_dim)
-        self._complete(
-            "intermediate_size", self.intermediate_size or 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
-        )
+        intermediate_size = self.intermediate_size or 64 * math.ceil(self.hidden_size * 8 / 3 / 64)
+        self._complete("intermediate_size", intermediate_size)
         if self.rope_scaling is not None:
-            self._complete(
-                "rope_scaling", _check_rope_scaling(self.rope_scaling, self.max_position_embeddings)
-            )
+            scaling = _check_rope_scaling(self.rope_scaling, self.max_position_embeddings)
+            self._complete("rope_scaling", scaling)
 
     def _complete(self, name: str, value: Any) -> None:
         """Set a field of the config while it is made; nothing sets one later, as the dataclass is frozen."""

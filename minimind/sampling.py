@@ -26,11 +26,11 @@ class Sampling:
     temperature: float = 1.0
     """Divides the logits: below 1 the likely tokens win more often; 0 always takes the likeliest."""
     top_k: int | None = None
-    """Draw only from this many likeliest tokens."""
+    """Draw only from this many likeliest tokens; 0 draws from all."""
     top_p: float | None = None
     """Draw only from the likeliest tokens that together have this probability."""
     min_p: float | None = None
-    """Draw only from tokens at least this likely, relative to the likeliest."""
+    """Draw only from tokens at least this likely, relative to the likeliest; 0 draws from all."""
     repetition_penalty: float = 1.0
     """Above 1: tokens that have occurred become less likely."""
     seed: int | None = None

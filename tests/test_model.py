@@ -21,7 +21,8 @@ from minimind.model import (
     dot_product_attention,
     rope_frequencies,
 )
-from minimind.model.cross_entropy import CHUNK_ROWS, chunked_cross_entropy, token_log_probs
+from minimind.model.cross_entropy import CHUNK_ROWS, chunked_cross_entropy
+from minimind.model.log_probs import token_log_probs
 from minimind.model.masks import Borders
 
 
@@ -174,6 +175,32 @@ def test_token_log_probs_are_those_of_a_log_softmax(rows):
     plain = torch.autograd.grad((expected * asked).sum(), (hidden, weight))
     for gradient, other in zip(mine, plain, strict=True):
         torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss_of", [chunked_cross_entropy, lambda *given: token_log_probs(*given).sum()])
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_what_is_frozen_costs_no_product_and_the_other_gets_its_gradient(loss_of, frozen):
+    torch.manual_seed(0)
+    given = [torch.randn(20, 12, requires_grad=True), torch.randn(30, 12, requires_grad=True)]
+    targets = torch.randint(0, 30, (20,))
+    expected = torch.autograd.grad(loss_of(*given, targets), given)
+    given[frozen].requires_grad_(False)
+    with ProductsSeen(shapes := set()):
+        loss_of(*given, targets).backward()
+    assert len(shapes) == 2  # the logits, and the one gradient
+    assert given[frozen].grad is None
+    assert torch.equal(given[1 - frozen].grad, expected[1 - frozen])
+
+
+def test_a_loss_that_nobody_derives_makes_the_logits_alone():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(20, 12, requires_grad=True), torch.randn(30, 12, requires_grad=True)
+    targets = torch.randint(0, 30, (20,))
+    expected = chunked_cross_entropy(hidden, weight, targets)
+    with torch.no_grad(), ProductsSeen(shapes := set()):
+        found = chunked_cross_entropy(hidden, weight, targets)
+    assert shapes == {((20, 12), (12, 30))}
+    assert torch.equal(found, expected)
 
 
 class ProductsSeen(TorchDispatchMode):

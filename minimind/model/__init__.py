@@ -1,6 +1,6 @@
 """The model: one file for each idea, and each is short enough to be read from top to bottom.
 
-In the order of the lessons: `norm`, `masks`, `rope`, `attention`, `feedforward`, `block`, `causal_lm`, which is the
+In the order of the lessons: `norm`, `rope`, `masks`, `attention`, `feedforward`, `block`, `causal_lm`, which is the
 whole model and its loss; then `cache` and `generate`, with which it writes. What makes it fast stands in `fast/`.
 """
 

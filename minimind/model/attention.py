@@ -1,4 +1,4 @@
-"""Attention: a token asks (query), every earlier one shows a label (key) and hands over content (value).
+"""Attention: a token asks (query); it and every earlier one say what they have (key) and hand it over (value).
 
 Letters of the shapes:
     B  rows of the batch                      H  query heads
@@ -64,10 +64,12 @@ class Attention(nn.Module):
         self.num_key_value_heads = config.num_key_value_heads  # K
         self.head_dim = config.head_dim  # D
         self.scale = yarn_score_factor(config.rope_scaling) / math.sqrt(self.head_dim)
-        self.q_proj = nn.Linear(config.hidden_size, self.num_heads * self.head_dim, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, self.num_key_value_heads * self.head_dim, bias=False)
-        self.o_proj = nn.Linear(self.num_heads * self.head_dim, config.hidden_size, bias=False)
+        all_queries = self.num_heads * self.head_dim
+        all_keys = self.num_key_value_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, all_queries, bias=False)  # E → H * D
+        self.k_proj = nn.Linear(config.hidden_size, all_keys, bias=False)  # E → K * D
+        self.v_proj = nn.Linear(config.hidden_size, all_keys, bias=False)  # E → K * D
+        self.o_proj = nn.Linear(all_queries, config.hidden_size, bias=False)  # H * D → E
         # QK-norm bounds the scores: no query or key can shout, so bf16 training stays calm.
         self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
@@ -114,13 +116,15 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, borders: Borders) -> Tensor:
         """`dot_product_attention` by PyTorch's kernel, each key head for its group: `(B, H, T, D)`."""
+        if borders.only_causal:
+            # Whole rows: the kernel keeps the order itself. One new token is the last one: it sees all there is.
+            mask, causal = None, borders.queries > 1
+        else:
+            mask, causal = borders.mask(), False  # (B or 1, 1, T, S)
+        # Query head h reads key head h // (H / K), as if k and v were repeat_interleave(H // K, dim=1).
         grouped = self.num_heads != self.num_key_value_heads
-        if borders.only_causal:  # No mask has to be made; and a single new token, T = 1, sees all there is.
-            return F.scaled_dot_product_attention(
-                q, k, v, is_causal=borders.queries > 1, scale=self.scale, enable_gqa=grouped
-            )
         return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=borders.mask(), scale=self.scale, enable_gqa=grouped
+            q, k, v, attn_mask=mask, is_causal=causal, scale=self.scale, enable_gqa=grouped
         )
 
     def _turn_from_zero(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:

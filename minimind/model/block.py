@@ -11,7 +11,7 @@ from .norm import RMSNorm
 
 
 def feed_forward(config: ModelConfig) -> nn.Module:
-    """The feed-forward layer that the config asks for.
+    """The feed-forward layer of a block: one kind today; a mixture of experts would be chosen here.
 
     One that has a loss beside the main one leaves it, its coefficient applied, in `aux_loss` at each forward.
     """

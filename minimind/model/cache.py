@@ -31,11 +31,9 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)
+        shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)  # (B, K, max_length, D)
         layers = range(config.num_hidden_layers)
-        self.keys = [
-            torch.zeros(shape, dtype=dtype, device=device) for _ in layers
-        ]  # each (B, K, max_length, D)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self.max_length = max_length
         self.length = 0
@@ -44,7 +42,7 @@ class KVCache:
         """Write the new tokens of one layer.
 
         Args:
-            layer_index: the layer.
+            layer_index: which block's keys and values.
             k: new keys `(B, K, T, D)`, already turned by their positions.
             v: new values `(B, K, T, D)`.
 

@@ -3,8 +3,6 @@
 B: rows of the batch. T: new tokens of a row. S: tokens that can be seen, cached ones included. V: `vocab_size`.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -107,25 +105,28 @@ class MiniMind(LanguageModel):
             cache: keys and values of the tokens before.
 
         Raises:
-            ValueError: if shapes do not fit or an id is not in the vocabulary.
+            ValueError: if shapes do not fit or, on a CPU, an id is not in the vocabulary.
         """
         check_inputs(self.config, input_ids, labels, attention_mask, position_ids, document_ids, cache)
-        length = input_ids.shape[1]
-        seen = length + (cache.length if cache is not None else 0)
-        borders = Borders(length, seen, input_ids.device, document_ids, attention_mask)
+        T = input_ids.shape[1]
+        S = T + (cache.length if cache is not None else 0)
+        borders = Borders(T, S, input_ids.device, document_ids, attention_mask)
         positions = borders.positions() if position_ids is None else position_ids
         hidden, aux_loss = self.model(input_ids, positions, borders, cache)  # (B, T, hidden_size)
         if cache is not None:
-            cache.advance(length)
+            cache.advance(T)
         output = CausalLMOutput(hidden, aux_loss, self.lm_head)
         if labels is not None:
             self._add_loss(output, labels, borders)
         return output
 
     def _add_loss(self, output: CausalLMOutput, labels: Tensor, borders: Borders) -> None:
+        """Compare what each token foresees with the token after it; sets loss, loss_sum and label_count."""
         targets = labels[:, 1:]  # (B, T-1): token t is asked for token t + 1
         counted = (targets != IGNORE) & borders.foreseen()  # (B, T-1)
         hidden = output.hidden_states[:, :-1][counted]  # (N, hidden_size)
+        # F.cross_entropy(self.lm_head(hidden), targets[counted], reduction="sum"), in chunks:
+        # the logits of all tokens at once would be the largest tensor of the training.
         output.loss_sum = chunked_cross_entropy(hidden, self.lm_head.weight, targets[counted])
         output.label_count = counted.sum()
         output.loss = output.loss_sum / output.label_count.clamp(min=1)  # no labels: zero, not 0 / 0

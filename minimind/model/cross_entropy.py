@@ -4,7 +4,7 @@ At 8 rows of 512 tokens and a vocabulary of 6,400 the logits are 105 MB, their s
 much again. But the gradient of a row is known as soon as its logits are: softmax minus one at the target. So
 a chunk of rows is taken from hidden state to gradient in one go, and its logits are thrown away.
 
-N: rows, one for each token that is to be predicted. C: rows of a chunk. D: `hidden_size`. V: `vocab_size`.
+N: rows, one for each token that is to be predicted. C: rows of a chunk. E: `hidden_size`. V: `vocab_size`.
 """
 
 from collections.abc import Iterator
@@ -26,14 +26,17 @@ def chunked_cross_entropy(
     The softmax is in fp32; under autocast the matrix products are in its dtype.
 
     Args:
-        hidden: `(N, D)`, one row for each token that is to be predicted.
-        weight: output matrix `(V, D)`.
+        hidden: `(N, E)`, one row for each token that is to be predicted.
+        weight: output matrix `(V, E)`.
         targets: `(N,)`, the right ids.
         chunk_rows: rows held as logits at one time.
 
     Returns:
         A scalar in fp32; zero, with a gradient of zero, where there are no rows.
     """
+    if not torch.is_grad_enabled():
+        # A Function is told what requires a gradient, not that none will be asked for.
+        hidden, weight = hidden.detach(), weight.detach()
     return _CrossEntropy.apply(hidden, weight, targets, chunk_rows, matmul_dtype(hidden))
 
 
@@ -43,15 +46,6 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def token_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_rows: int = CHUNK_ROWS) -> Tensor:
-    """Log-probability of every target, in nats: `log softmax(hidden @ weight.T)[target]`, `(N,)` in fp32.
-
-    Arguments as in `chunked_cross_entropy`. What will be asked of each row is known on the way back only, so the
-    logits of a chunk are computed a second time there.
-    """
-    return _TokenLogProbs.apply(hidden, weight, targets, chunk_rows, matmul_dtype(hidden))
-
-
 class _CrossEntropy(torch.autograd.Function):
     """The gradients are made on the way forward, for a loss that counts once."""
 
@@ -59,79 +53,43 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk_rows: int, dtype: torch.dtype
     ) -> Tensor:
-        need_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        weight_cast = weight.to(dtype)  # (V, D)
+        weight_cast = weight.to(dtype)  # (V, E)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        grad_hidden = torch.empty_like(hidden)  # (N, D)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)  # (V, D)
+        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if need_hidden else None  # (N, E)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None  # (V, E)
         with torch.autocast(hidden.device.type, enabled=False):
-            for rows, chunk, target in _chunks(hidden.to(dtype), targets, chunk_rows):
+            for rows, chunk, target in chunks(hidden.to(dtype), targets, chunk_rows):
                 count = rows.stop - rows.start
-                log_p = _log_softmax(chunk, weight_cast)  # (C, V)
+                log_p = log_probabilities(chunk, weight_cast)  # (C, V)
                 loss -= log_p[:count].gather(1, target[:count]).sum()
-                if need_gradient:
+                if need_hidden or need_weight:
                     # d loss / d logit = probability - 1 at the target, probability elsewhere. Rows that fill the
                     # chunk have a hidden state of zeros, so they give nothing to the weights.
                     grad_logits = log_p.exp_().scatter_add_(1, target, torch.full_like(log_p[:, :1], -1.0))
                     grad_logits = grad_logits.to(dtype)  # (C, V)
+                if grad_hidden is not None:
                     grad_hidden[rows] = (grad_logits @ weight_cast)[:count]
+                if grad_weight is not None:
                     grad_weight += grad_logits.T @ chunk
-        if need_gradient:
-            ctx.save_for_backward(grad_hidden, grad_weight)
-            ctx.weight_dtype = weight.dtype
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.weight_dtype = weight.dtype
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        grad_hidden, grad_weight = (
-            ctx.saved_tensors
-        )  # for a loss that counts once; here it counts grad_loss times
-        return (
-            grad_hidden * grad_loss if ctx.needs_input_grad[0] else None,
-            (grad_weight * grad_loss).to(ctx.weight_dtype) if ctx.needs_input_grad[1] else None,
-            None, None, None,
-        )  # fmt: skip
+        # They were made for a loss that counts once; here it counts grad_loss times.
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden * grad_loss
+        if grad_weight is not None:
+            grad_weight = (grad_weight * grad_loss).to(ctx.weight_dtype)
+        return grad_hidden, grad_weight, None, None, None
 
 
-class _TokenLogProbs(torch.autograd.Function):
-    """The logits are made twice, on the way forward and on the way back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk_rows: int, dtype: torch.dtype
-    ) -> Tensor:
-        ctx.save_for_backward(hidden, weight, targets)
-        ctx.chunk_rows, ctx.dtype = chunk_rows, dtype
-        weight_cast = weight.to(dtype)  # (V, D)
-        log_probs = hidden.new_empty(len(hidden), dtype=torch.float32)  # (N,)
-        with torch.autocast(hidden.device.type, enabled=False):
-            for rows, chunk, target in _chunks(hidden.to(dtype), targets, chunk_rows):
-                found = _log_softmax(chunk, weight_cast).gather(1, target)  # (C, 1)
-                log_probs[rows] = found[: rows.stop - rows.start, 0]
-        return log_probs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        hidden, weight, targets = ctx.saved_tensors
-        weight_cast = weight.to(ctx.dtype)  # (V, D)
-        grad_hidden = torch.empty_like(hidden)  # (N, D)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)  # (V, D)
-        with torch.autocast(hidden.device.type, enabled=False):
-            for rows, chunk, target in _chunks(hidden.to(ctx.dtype), targets, ctx.chunk_rows):
-                count = rows.stop - rows.start
-                asked = pad(grad[rows, None], (0, 0, 0, len(chunk) - count))  # (C, 1), 0 for the filling
-                # d log p / d logit = 1 at the target, minus the probability everywhere.
-                probabilities = _log_softmax(chunk, weight_cast).exp_()
-                grad_logits = (probabilities * -asked).scatter_add_(1, target, asked).to(ctx.dtype)  # (C, V)
-                grad_hidden[rows] = (grad_logits @ weight_cast)[:count]
-                grad_weight += grad_logits.T @ chunk
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
-
-
-def _chunks(hidden: Tensor, targets: Tensor, chunk_rows: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Cut rows into chunks `(C, D)` with targets `(C, 1)`; in bf16 the last one is filled up with zeros.
+def chunks(hidden: Tensor, targets: Tensor, chunk_rows: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Cut rows into chunks `(C, E)` with targets `(C, 1)`; in bf16 the last one is filled up with zeros.
 
     The products of all chunks then have one shape. With another one for each number of labels, oneDNN would build and
     keep a kernel for each, and memory would grow as long as a training lasts. In fp32 no kernels are kept.
@@ -145,6 +103,6 @@ def _chunks(hidden: Tensor, targets: Tensor, chunk_rows: int) -> Iterator[tuple[
         yield rows, pad(hidden[rows], (0, 0, 0, missing)), pad(targets[rows], (0, missing))[:, None]
 
 
-def _log_softmax(chunk: Tensor, weight: Tensor) -> Tensor:
-    """`(C, V)` in fp32, whatever the product is computed in."""
+def log_probabilities(chunk: Tensor, weight: Tensor) -> Tensor:
+    """Of every id, for the rows of a chunk: `(C, V)` in fp32, whatever the product is computed in."""
     return torch.log_softmax(chunk @ weight.T, dim=-1, dtype=torch.float32)

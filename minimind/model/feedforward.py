@@ -9,14 +9,14 @@ from ..config import ModelConfig
 class FeedForward(nn.Module):
     """`down(silu(gate(x)) * up(x))`: wide features, each with its gate, added up to the token's new numbers.
 
-    No position sees another here. Without SiLU a feature would still bend, as a product of two linear maps;
-    with neither SiLU nor gate, up and down would be one matrix.
+    No token sees another here. SiLU is the bend: without it, gate times up would still be more than one matrix;
+    without the gate too, up and down would collapse into one.
 
     Args:
-        config: `hidden_size` D and `intermediate_size` F are used.
+        config: `hidden_size` E and `intermediate_size` are used.
 
     Shapes:
-        x `(…, D)` to `(…, D)`.
+        x `(…, E)` to `(…, E)`.
 
     References:
         Shazeer, GLU Variants Improve Transformer, 2020, https://arxiv.org/abs/2002.05202
@@ -29,5 +29,5 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = F.silu(self.gate_proj(x))  # (…, F), unbounded above, never below -0.28
-        return self.down_proj(gate * self.up_proj(x))  # (…, D)
+        gate = F.silu(self.gate_proj(x))  # (…, intermediate_size), unbounded above, never below -0.28
+        return self.down_proj(gate * self.up_proj(x))  # (…, E)

@@ -4,8 +4,6 @@
 cache: it reads the prompt once, then one token at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,7 +16,7 @@ from .cache import KVCache
 from .fast.step import CausalLM, one_token_step
 from .sampling import choose, penalize_repetition
 
-Ids = int | Sequence[int] | None
+EndIds = int | Sequence[int] | None
 
 
 @torch.inference_mode()
@@ -42,7 +40,7 @@ def stream(
     attention_mask: Tensor | None = None,
     sampling: Sampling | None = None,
     *,
-    eos_token_id: Ids | Literal["model"] = "model",
+    eos_token_id: EndIds | Literal["model"] = "model",
     pad_token_id: int | Literal["model"] | None = "model",
     **settings: Any,
 ) -> Iterator[Tensor]:
@@ -67,22 +65,25 @@ def stream(
     """
     sampling = replace(sampling or Sampling(), **settings)
     check_prompts(input_ids, attention_mask)
+    if sampling.max_new_tokens == 0:
+        return
     if attention_mask is not None and bool(attention_mask.all()):
         attention_mask = None  # Without padding the steps need no mask, and are faster.
     batch, length = input_ids.shape
     weight = model.model.embed_tokens.weight
     generator = None if sampling.seed is None else torch.Generator(weight.device).manual_seed(sampling.seed)
+    # What ends a row, and what fills it then.
     if eos_token_id == "model":
         eos_token_id = model.generation_config.get("eos_token_id")
     if pad_token_id == "model":
         pad_token_id = model.generation_config.get("pad_token_id")
     ends = _end_ids(eos_token_id, weight.device)  # (number of end ids,)
     fill = pad_token_id if pad_token_id is not None else (int(ends[0]) if ends is not None else 0)
+    ended = torch.zeros(batch, dtype=torch.bool, device=weight.device)  # (B,)
+    # What has been said, where saying it again is punished.
     penalty = sampling.repetition_penalty
     seen = _seen(input_ids, attention_mask, model.config.vocab_size) if penalty != 1 else None
-    ended = torch.zeros(batch, dtype=torch.bool, device=weight.device)  # (B,)
-    if sampling.max_new_tokens == 0:
-        return
+    # Memory for the prompt and all that may be written.
     cache = KVCache(model.config, batch, length + sampling.max_new_tokens, weight.dtype, weight.device)
     was_training = model.training
     model.train(False)
@@ -119,12 +120,11 @@ def generate(
     return torch.cat((input_ids, *(ids[:, None] for ids in new)), dim=1)
 
 
-def _end_ids(eos_token_id: Ids, device: torch.device) -> Tensor | None:
+def _end_ids(eos_token_id: EndIds, device: torch.device) -> Tensor | None:
     if eos_token_id is None or eos_token_id == []:
         return None
-    return torch.tensor(
-        [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id), device=device
-    )
+    ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
+    return torch.tensor(ends, device=device)
 
 
 def _seen(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:

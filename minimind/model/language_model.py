@@ -1,7 +1,5 @@
 """What everybody asks of a language model, whatever it is made of: its output, and to write, be saved and be read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -27,7 +27,7 @@ class Borders:
         keys: number of tokens S that can be seen, cached ones included.
         device: where the tensors are made.
         document_ids: `(B, T)`, which document a token belongs to, -1 on padding; it sees its own document only.
-        attention_mask: `(B, S)`, 0 on padding, which nobody sees.
+        attention_mask: `(B, S)`, 0 on padding, which no other token sees.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Borders:
         if self.real is not None:
             # Padding still sees itself: a softmax over nothing would be NaN, and NaN spreads.
             itself = torch.eye(self.keys, dtype=torch.bool, device=self.device)[-self.queries :]  # (T, S)
-            look = look & self.real[:, None, :] | itself  # (B, T, S)
+            look = (look & self.real[:, None, :]) | itself  # (B, T, S)
         return look
 
     def positions(self) -> Tensor:
@@ -78,7 +78,10 @@ class Borders:
         return torch.arange(self.keys - self.queries, self.keys, device=self.device)[None]
 
     def foreseen(self) -> Tensor:
-        """`(B or 1, T-1)`, True where a token has its next one to foresee: in its own document, and not in padding."""
+        """`(B or 1, T-1)`, True where a token has its next one to foresee: in its own document, and not in padding.
+
+        `attention_mask` pads on the left, so what follows a real token is real.
+        """
         next_ones = torch.ones(1, self.queries - 1, dtype=torch.bool, device=self.device)
         if self.documents is not None:
             here, after = self.documents[:, :-1], self.documents[:, 1:]
@@ -110,18 +113,18 @@ def check_inputs(
     """
     if input_ids.dim() != 2 or input_ids.numel() == 0:
         raise ValueError(f"input_ids must be (batch, length), none of them 0, got {tuple(input_ids.shape)}")
-    batch, length = input_ids.shape
-    keys = length + (cache.length if cache is not None else 0)
+    B, T = input_ids.shape
+    S = T + (cache.length if cache is not None else 0)
     expected = {
-        "labels": (labels, (batch, length)),
-        "attention_mask": (attention_mask, (batch, keys)),
-        "document_ids": (document_ids, (batch, length)),
+        "labels": (labels, (B, T)),
+        "attention_mask": (attention_mask, (B, S)),
+        "document_ids": (document_ids, (B, T)),
     }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-    if position_ids is not None and tuple(position_ids.shape) not in {(batch, length), (1, length)}:
-        raise ValueError(f"position_ids must have shape {(batch, length)}, got {tuple(position_ids.shape)}")
+    if position_ids is not None and tuple(position_ids.shape) not in {(B, T), (1, T)}:
+        raise ValueError(f"position_ids must have shape {(B, T)}, got {tuple(position_ids.shape)}")
     if document_ids is not None and cache is not None:
         raise ValueError("document_ids are for whole rows; a cache continues one document a row")
     if input_ids.device.type != "cpu" or torch.compiler.is_compiling():

@@ -18,7 +18,7 @@ def rope_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
     Args:
         head_dim: numbers per head; even.
         theta: base of the frequencies. Pair i turns by `theta ** (-2 i / head_dim)`: the first pair by a
-            radian, the last by about 1 / theta.
+            radian, the last by `theta ** (2 / head_dim) / theta`, near 1 / theta in a wide head.
         scaling: YaRN, as in `ModelConfig.rope_scaling`; None leaves the frequencies as they are.
 
     Returns:
@@ -43,42 +43,6 @@ def rope_frequencies(head_dim: int, theta: float, scaling: dict[str, Any] | None
     return _yarn(frequencies, head_dim, theta, scaling)
 
 
-def _yarn(frequencies: Tensor, head_dim: int, theta: float, scaling: dict[str, Any]) -> Tensor:
-    """Slow down the pairs that never finished a turn in training; leave alone those that made many.
-
-    References:
-        Peng et al., YaRN, 2023, https://arxiv.org/abs/2309.00071
-    """
-    trained_length = scaling["original_max_position_embeddings"]
-
-    def pair_that_makes(turns: float) -> float:
-        """Index, as a fraction, of the pair that makes this many full turns within the trained length."""
-        return head_dim * math.log(trained_length / (turns * 2 * math.pi)) / (2 * math.log(theta))
-
-    # Pairs before `first` turned often: every angle was seen. Pairs from `last` on saw a part of the circle.
-    first = max(math.floor(pair_that_makes(scaling.get("beta_fast") or 32)), 0)
-    last = min(math.ceil(pair_that_makes(scaling.get("beta_slow") or 1)), head_dim - 1)
-    width = last - first if last != first else 0.001
-    pairs = torch.arange(head_dim // 2, dtype=torch.float32, device="cpu")  # (D/2,)
-    slowed = ((pairs - first) / width).clamp(0, 1)  # (D/2,), 0 = untouched, 1 = slowed by the whole factor
-    return frequencies / scaling["factor"] * slowed + frequencies * (1 - slowed)
-
-
-def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
-    """What the scores of attention are multiplied by under YaRN, because longer rows flatten the softmax.
-
-    The paper multiplies queries and keys by `attention_factor`, by default `0.1 ln(factor) + 1`. Turning a
-    vector and scaling it may change places, so we leave both alone and scale their product by the square.
-    """
-    if scaling is None:
-        return 1.0
-    attention_factor = scaling.get("attention_factor")
-    if attention_factor is None:
-        factor = scaling["factor"]
-        attention_factor = 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
-    return float(attention_factor) ** 2
-
-
 def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of every angle, for `rotate`: positions `(…, T)` to two tensors `(…, T, D/2)`.
 
@@ -90,12 +54,12 @@ def rotation(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of x `(…, T, D)` by the angles of cos and sin `(…, T, D/2)`.
+    """Turn the pairs of x `(…, D)` by the angles of cos and sin `(…, D/2)`, which broadcast over heads.
 
     Number i of the first half and number i of the second half make a pair, the point (a, b) ("rotate-half").
     Weights trained with neighbours as pairs need their rows permuted first.
     """
-    a, b = x.chunk(2, dim=-1)  # (…, T, D/2)
+    a, b = x.chunk(2, dim=-1)  # (…, D/2)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 
 
@@ -122,3 +86,39 @@ def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
     while positions.dim() > 1 and cos.dim() < x.dim():
         cos, sin = cos.unsqueeze(-3), sin.unsqueeze(-3)  # (B, 1, T, D/2): the same for all heads
     return rotate(x, cos, sin)
+
+
+def _yarn(frequencies: Tensor, head_dim: int, theta: float, scaling: dict[str, Any]) -> Tensor:
+    """Slow down the pairs that never finished a turn in training; leave alone those that made many.
+
+    References:
+        Peng et al., YaRN, 2023, https://arxiv.org/abs/2309.00071
+    """
+    trained_length = scaling["original_max_position_embeddings"]
+
+    def pair_that_makes(turns: float) -> float:
+        """Index, as a fraction, of the pair that makes this many full turns within the trained length."""
+        return head_dim * math.log(trained_length / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    # Pairs before `first` turned often: every angle was seen. Pairs from `last` on saw a part of the circle.
+    first = max(math.floor(pair_that_makes(scaling.get("beta_fast") or 32)), 0)
+    last = min(math.ceil(pair_that_makes(scaling.get("beta_slow") or 1)), head_dim - 1)
+    width = last - first if last != first else 0.001  # no ramp: a step, and no division by 0
+    pairs = torch.arange(head_dim // 2, dtype=torch.float32, device="cpu")  # (D/2,)
+    slowed = ((pairs - first) / width).clamp(0, 1)  # (D/2,), 0 = untouched, 1 = slowed by the whole factor
+    return frequencies / scaling["factor"] * slowed + frequencies * (1 - slowed)
+
+
+def yarn_score_factor(scaling: dict[str, Any] | None) -> float:
+    """What the scores of attention are multiplied by under YaRN, because longer rows flatten the softmax.
+
+    The paper multiplies queries and keys by `attention_factor`, by default `0.1 ln(factor) + 1`. Turning a
+    vector and scaling it may change places, so we leave both alone and scale their product by the square.
+    """
+    if scaling is None:
+        return 1.0
+    attention_factor = scaling.get("attention_factor")
+    if attention_factor is None:
+        factor = scaling["factor"]
+        attention_factor = 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
+    return float(attention_factor) ** 2

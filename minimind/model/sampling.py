@@ -1,7 +1,8 @@
 """From scores to a choice: reshape the distribution, cut its tail, draw.
 
-Each step takes logits `(B, V)` and gives logits `(B, V)`, with -inf for what was cut. The order is that of
-Hugging Face: repetition penalty, temperature, top-k, top-p, min-p. The settings come as one `Sampling`.
+Each step takes logits `(B, V)` and gives logits `(B, V)`, with -inf for what was cut; `choose`, the last, gives ids.
+The order is that of Hugging Face: repetition penalty, temperature, top-k, top-p, min-p. The settings come as one
+`Sampling`.
 """
 
 import torch

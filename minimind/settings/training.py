@@ -28,7 +28,7 @@ class Model:
     head_dim: int | None = None
     """Numbers per head; even."""
     dropout: float = 0.0
-    """Share of numbers dropped from each branch while training."""
+    """Share of numbers dropped, while training, from the embeddings and from each branch."""
 
 
 @dataclass

@@ -1,6 +1,4 @@
-"""Byte-pair encoding, readable: text becomes bytes, and pairs that are frequent become tokens of their own.
-
-Three steps turn text into ids:
+"""Byte-pair encoding, readable: three steps turn text into ids, and training learns what the third one does.
 
 1. **Split** the text into pre-tokens (about: words with the space before them). No token crosses a border.
 2. Write each pre-token as its UTF-8 **bytes**: 256 tokens suffice for any text in any language.
@@ -56,13 +54,15 @@ class BPE:
         special_tokens: Sequence[str] | None = None,
         pattern: str = PATTERN,
     ) -> None:
-        self.vocab, self.merges = dict(vocab), list(merges)
-        self.special_tokens, self.pattern = list(special_tokens or ()), pattern
+        self.vocab = dict(vocab)
+        self.merges = list(merges)
+        self.special_tokens = list(special_tokens or ())
+        self.pattern = pattern
         self.ids = {token: id for id, token in self.vocab.items()}
-        for special in self.special_tokens:
-            if special.encode() not in self.ids:
-                id = max(self.vocab) + 1
-                self.vocab[id], self.ids[special.encode()] = special.encode(), id
+        for token in map(str.encode, self.special_tokens):
+            if token not in self.ids:
+                self.ids[token] = max(self.vocab) + 1
+                self.vocab[self.ids[token]] = token
         for token in BYTES + [left + right for left, right in self.merges]:
             if token not in self.ids:
                 raise UserError(f"the vocabulary has no id for {token!r}, which a byte or a merge needs")
@@ -84,7 +84,7 @@ class BPE:
             return [self.ids[piece.encode()]]
         tokens = [bytes([byte]) for byte in piece.encode()]
         while known := [pair for pair in pairwise(tokens) if pair in self._ranks]:
-            first = min(known, key=self._ranks.__getitem__)  # the pair that was learned first
+            first = min(known, key=lambda pair: self._ranks[pair])  # the pair that was learned first
             tokens = merge_pair(tokens, first, first[0] + first[1])
         return [self.ids[token] for token in tokens]
 
@@ -105,8 +105,7 @@ class BPE:
     ) -> BPE:
         """Learn merges from text: the most frequent pair becomes a token, again and again.
 
-        Of equally frequent pairs the one with the smallest ids is taken. Training ends early when no pair is
-        left. On much text, `train_tokenizer` learns the same faster.
+        Of equally frequent pairs the smallest ids win. It ends early when none is left. `train_tokenizer` is faster.
 
         Args:
             source: a text, a path, or an iterable of them; each is a document of its own.
@@ -121,16 +120,18 @@ class BPE:
         splitter = Splitter(pattern, special_tokens)
         pieces = Counter(piece for chunks in documents_of(source) for piece in splitter.stream(chunks))
         for special in special_tokens:
-            del pieces[special]
+            del pieces[special]  # A Counter does not mind if it never occurred.
+        # A pre-token that occurs n times is merged once and counted n times.
         words = [([ids[bytes([byte])] for byte in piece.encode()], n) for piece, n in pieces.items()]
-        counts, merges = count_pairs(words), []
+        counts = count_pairs(words)
+        merges = []
         while len(vocab) < vocab_size and any(counts.values()):
             new = len(vocab)
-            best = min(counts, key=lambda pair: (-counts[pair], pair))
+            best = min(counts, key=lambda pair: (-counts[pair], pair))  # of equals, the smallest ids
             vocab[new] = vocab[best[0]] + vocab[best[1]]
             merges.append((vocab[best[0]], vocab[best[1]]))
             for place, (word, count) in enumerate(words):
-                if best in pairwise(word):  # Other words need no new count.
+                if best in pairwise(word):  # Only these words have other pairs now.
                     words[place] = merge_pair(word, best, new), count
                     counts.subtract(count_pairs([(word, count)]))
                     counts.update(count_pairs([words[place]]))

@@ -1,15 +1,12 @@
 """Bytes as characters that can be printed, the way GPT-2's files show tokens: a space is `Ġ`, a line end `Ċ`."""
 
-from __future__ import annotations
-
 PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
 
 # Printable bytes stand for themselves in Latin-1; the others take the characters from 256 on.
-BYTE_CHARACTERS = {byte: chr(byte) for byte in PRINTABLE} | {
-    byte: chr(256 + place) for place, byte in enumerate(OTHERS)
-}
-"""The character of each byte, sorted by it."""
+BYTE_CHARACTERS = {byte: chr(byte) for byte in PRINTABLE}
+BYTE_CHARACTERS |= {byte: chr(256 + place) for place, byte in enumerate(OTHERS)}
+"""The character of each byte; the bytes stand in the order of their characters."""
 
 BYTES = [bytes([byte]) for byte in BYTE_CHARACTERS]
 """The 256 bytes in the order of their ids: that of their characters."""

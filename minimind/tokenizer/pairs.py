@@ -1,7 +1,5 @@
 """Pairs of neighbouring tokens: how often each occurs, and one of them made into a token."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

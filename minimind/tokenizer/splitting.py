@@ -4,8 +4,6 @@ Without it, the most frequent pairs would be word ends with spaces and full stop
 "dog!" would be tokens that have nothing in common.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What makes the model fast, apart from the lessons: each part gives the numbers of the plain one, sooner.
+"""What makes the model fast, apart from the lessons: up to rounding each part gives the plain one's numbers, sooner.
 
 A model is made of the plain parts, and stays plain until somebody asks. `speed_up` then gives its modules the faster
 classes in their place: they are subclasses with the same parameters, so weights, names and hooks stay as they are.

@@ -58,7 +58,7 @@ def baddbmm_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, borders: Bo
 
 
 class BaddbmmAttention(Attention):
-    """`Attention` for whole rows in training; behind a cache it is the plain one, with PyTorch's kernel."""
+    """`Attention` for whole rows, up to rounding; behind a cache it is the plain one, with PyTorch's kernel."""
 
     def forward(
         self,
@@ -93,9 +93,10 @@ def doubled(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of x `(…, T, D)` by the angles of cos and sin `(…, T, D)`: four calls instead of eight.
+    """Turn the pairs of x `(…, D)` by the angles of cos and sin `(…, D)`: four calls instead of eight.
 
-    Each number takes its partner, half a head away, by one `roll`; the minus of `a cos - b sin` is in the table.
+    The tables broadcast over heads. Each number takes its partner, half a head away, by one `roll`; the minus of
+    `a cos - b sin` is in the table.
     """
-    partners = x.roll(x.shape[-1] // 2, dims=-1)  # (…, T, D), the halves change places
+    partners = x.roll(x.shape[-1] // 2, dims=-1)  # (…, D), the halves change places
     return (x * cos + partners * sin).to(x.dtype)

@@ -16,10 +16,11 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        x32 = x.float()  # (…, D)
+        x32 = x.float()  # (…, hidden_size)
+        # The length is summed in one pass; `square()` would first write a tensor of squares.
         mean_square = torch.linalg.vector_norm(x32, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         inverse = mean_square.add_(eps).rsqrt_()  # (…, 1), 1 / RMS(x)
-        normalized = x32 * inverse  # (…, D), its own mean square is 1
+        normalized = x32 * inverse  # (…, hidden_size), its own mean square is 1
         ctx.save_for_backward(normalized, inverse, weight)
         ctx.dtype = x.dtype
         return (normalized * weight).to(dtype)
@@ -28,9 +29,9 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, None, None]:
         normalized, inverse, weight = ctx.saved_tensors
-        grad_y = grad_y.float()  # (…, D)
-        grad_weight = (grad_y * normalized).flatten(0, -2).sum(dim=0)  # (D,)
-        grad = grad_y * weight  # (…, D), the gradient at the normalized vector
+        grad_y = grad_y.float()  # (…, hidden_size)
+        grad_weight = (grad_y * normalized).flatten(0, -2).sum(dim=0)  # (hidden_size,)
+        grad = grad_y * weight  # (…, hidden_size), the gradient at the normalized vector
         # A change along x is undone by the division, so the gradient's part along x goes. What is left is
         # scaled like x was: by 1 / RMS(x).
         along = torch.linalg.vecdot(grad, normalized).unsqueeze(-1) / grad.shape[-1]  # (…, 1)
@@ -39,7 +40,9 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class FastRMSNorm(RMSNorm):
-    """The numbers of `RMSNorm`, always in fp32 inside; it has no second derivative, and `torch.func` refuses it.
+    """The numbers of `RMSNorm` up to rounding, always in fp32 inside.
+
+    It has no second derivative, and `torch.func` refuses it.
 
     Under autocast a matrix product reads the result, so it is rounded to that product's dtype here, once for all.
     """
