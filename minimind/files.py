@@ -1,7 +1,9 @@
 """Files that are whole or not there: written aside, then renamed.
 
-Whoever is killed, or runs out of disk, halfway through a file leaves the old one as it was. And whoever reads
-while another writes sees the old file or the new one, never half of it.
+Whoever is killed, or runs out of disk, halfway through a file leaves the old one as it was. And whoever reads while
+another writes sees the old file or the new one, never half of it. A folder is never half either; but no system can
+exchange two folders in one stroke, so between the old one and the new one there is a moment with neither. One writer
+at a time: two of the same path would write into each other's part.
 """
 
 from __future__ import annotations

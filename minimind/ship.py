@@ -20,7 +20,7 @@ from .errors import UserError
 from .evaluation import evaluate
 from .files import write_aside
 from .model import load
-from .runs import SHIPPED, read_run
+from .runs import FREE_SETTINGS, SHIPPED, read_run
 from .settings import EvaluateSettings, PretrainSettings
 from .training.log import read_metrics
 
@@ -100,7 +100,12 @@ def ship(run_folder: Path, name: str) -> Path:
 def command_of(run: dict[str, Any]) -> str:
     """The command that makes a run: the settings that are not the defaults."""
     usual = asdict(PretrainSettings())
-    changed = {key: value for key, value in run["settings"].items() if key in usual and value != usual[key]}
+    free = FREE_SETTINGS - {"threads"}  # where it went, and how it was watched, makes no other model
+    changed = {
+        key: value
+        for key, value in run["settings"].items()
+        if key in usual and value != usual[key] and key not in free
+    }
     flags = [f"--{key.replace('_', '-')} {value}" for key, value in changed.items()]
     return " ".join(["minimind pretrain", *flags])
 

@@ -476,3 +476,15 @@ def test_rows_may_have_positions_of_their_own():
 def test_positions_that_do_not_fit_are_named(tokens, width):
     with pytest.raises(ValueError, match=rf"x has {tokens} tokens of {width} numbers; the 5 positions"):
         apply_rope(torch.randn(2, tokens, width), torch.arange(5), rope_frequencies(8, 1e4))
+
+
+def test_an_attention_layer_alone_goes_on_from_its_cache():
+    config = ModelConfig(hidden_size=32, num_hidden_layers=1, vocab_size=20)
+    torch.manual_seed(0)
+    attention, x = Attention(config), torch.randn(2, 7, 32)
+    cache = KVCache(config, 2, 7)
+    pieces = []
+    for part in (x[:, :3], x[:, 3:4], x[:, 4:]):
+        pieces.append(attention(part, cache=cache))
+        cache.advance(part.shape[1])
+    torch.testing.assert_close(torch.cat(pieces, dim=1), attention(x))

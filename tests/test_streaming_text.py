@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import pytest
+import tokenizers
 import torch
 
 from minimind.inference import stream_text
@@ -78,3 +79,17 @@ def test_each_id_is_read_once(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "decode", None)
     assert len(list(stream_text(tokenizer, ids))) > 100
     assert read["ids"] == len(ids)
+
+
+def test_a_tokenizer_of_other_people_is_shown_as_it_decodes():
+    """Llama's tokenizers spell a space as ▁ and have no bytes for their tokens."""
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"<s>": 0, "▁low": 1, "▁lower": 2, "est": 3}, "<s>")
+    )
+    backend.decoder = tokenizers.decoders.Metaspace()
+    backend.add_special_tokens(["<s>"])
+    tokenizer = Tokenizer(backend, "<s>", "<s>", "<s>")
+    ids = [0, 1, 2, 3, 1, 0]
+    pieces = list(stream_text(tokenizer, ids))
+    assert len(pieces) > 1
+    assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True) == "low lowerest low"

@@ -22,6 +22,7 @@ from minimind.training import (
     wsd_schedule,
 )
 from minimind.training.optimizer import split_parameters
+from minimind.training.report import write_report
 
 
 def tiny_model(seed: int = 0, **changes) -> MiniMind:
@@ -276,6 +277,53 @@ def test_quiet_training_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
     assert [row["loss"] for row in quiet.rows] == [row["loss"] for row in loud.rows]
     assert quiet.rows[-1]["perplexity"] == pytest.approx(math.exp(quiet.rows[-1]["loss"]))
+
+
+def test_a_broken_step_is_told_of_the_very_rows_that_were_read():
+    class Drawn:
+        """Batches that are others at each call, as those that a policy writes."""
+
+        step_count, calls = None, 0
+
+        def of_step(self, step):
+            self.calls += 1
+            yield {"input_ids": torch.full((1, 4), self.calls), "labels": torch.full((1, 4), self.calls)}
+
+    def objective(model, batch):
+        loss = model(batch["input_ids"], labels=batch["labels"])
+        return Loss(
+            loss.loss_sum * (math.nan if int(batch["input_ids"][0, 0]) == 2 else 1.0), loss.label_count
+        )
+
+    settings = TrainingSettings(threads=1, steps=3, precision="fp32", max_seq_len=16)
+    with pytest.raises(UserError, match=r"step 2: .*\(row of 2\)"):
+        fit(
+            tiny_model(),
+            Drawn(),
+            objective,
+            settings,
+            describe_rows=lambda batch: f"row of {batch['input_ids'][0, 0]}",
+        )
+
+
+def test_a_figure_may_not_have_a_name_of_the_log():
+    with pytest.raises(ValueError, match="the log writes loss, step itself"):
+        Loss(
+            torch.ones(()),
+            torch.ones(()),
+            {"step": (torch.ones(()), torch.ones(())), "loss": (torch.ones(()),) * 2},
+        )
+
+
+def test_a_figure_that_is_infinite_is_left_out_of_the_curves(tmp_path):
+    rows = [
+        {"step": step, "tokens": 1, "loss": float(step), "divergence": value}
+        for step, value in ((1, 0.5), (2, math.inf), (3, 0.7))
+    ]
+    page = write_report(tmp_path, rows).read_text()
+    assert "<h2>Divergence</h2>" in page
+    assert "inf" not in page.split("<h2>Divergence</h2>")[1].split("</svg>")[0]
+    assert write_report(tmp_path, [{**row, "loss": math.nan} for row in rows]).exists()
 
 
 def test_running_out_of_memory_says_what_to_lower():

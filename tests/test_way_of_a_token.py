@@ -1,4 +1,8 @@
-"""How many files a reader enters who follows a token from the reader's own file to the loss."""
+"""How many files a reader enters who follows a token from the reader's own file to the loss.
+
+Followed are the two stretches in which something happens to tokens: documents become rows on the disk, and a batch of
+rows becomes a loss. Not counted is what arranges them and never sees a token: settings, the run's folder, the log.
+"""
 
 import sys
 from pathlib import Path

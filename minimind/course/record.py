@@ -26,8 +26,8 @@ from . import digest
 RECORDING = "MINIMIND_RECORD"  # set for the script that is to measure anew
 CONFIRMING = "MINIMIND_CONFIRM"  # set for the script whose record is to be confirmed
 PACKAGE = digest.PACKAGE
-# They draw, print and read flags, or choose a number of threads that a recorded training has pinned; no measured number
-# depends on them.
+# They draw, print, read flags and write files, or choose a number of threads that a recorded training has pinned: a
+# change of them changes no measured number.
 PRESENTATION = {
     PACKAGE / f"{name}.py"
     for name in (

@@ -194,12 +194,9 @@ def _aside(folder: Path, what: str) -> Iterator[Path]:
         ):
             raise UserError(f"{folder}: exists and is not a {what}; choose another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(folder) as aside:
+        with write_aside(folder, durable=True) as aside:
             aside.mkdir()
             yield aside
-            for file in aside.iterdir():  # What is renamed must be on the disk, and not only promised to it.
-                with file.open("rb+") as written:
-                    os.fsync(written.fileno())
     except OSError as error:
         raise UserError(f"{folder}: the {what} cannot be written ({error.strerror})") from None
 

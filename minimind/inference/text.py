@@ -32,11 +32,29 @@ def stream_text(tokenizer: Tokenizer, ids: Iterable[int | Tensor]) -> Iterator[s
         >>> len(ids), list(stream_text(tokenizer, ids))
         (4, ['low', ' ', 'é'])
     """
+    if not tokenizer.is_byte_level:
+        yield from _by_decoding(tokenizer, ids)
+        return
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for id in ids:
         piece = characters.decode(tokenizer.bytes_of(int(id)))
         if piece:
             yield piece
     rest = characters.decode(b"", final=True)
+    if rest:
+        yield rest
+
+
+def _by_decoding(tokenizer: Tokenizer, ids: Iterable[int | Tensor]) -> Iterator[str]:
+    """The same for a tokenizer whose tokens are not spelled in bytes: decode all, show what is new and settled."""
+    written: list[int] = []
+    shown = ""
+    for id in ids:
+        written.append(int(id))
+        text = tokenizer.decode(written, skip_special_tokens=True)
+        if len(text) > len(shown) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            yield text[len(shown) :]
+            shown = text
+    rest = tokenizer.decode(written, skip_special_tokens=True)[len(shown) :]
     if rest:
         yield rest

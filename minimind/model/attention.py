@@ -9,7 +9,6 @@ Letters of the shapes:
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,7 +84,8 @@ class Attention(nn.Module):
 
         Args:
             x: `(B, T, E)`.
-            cos_sin: of the positions' angles, `(B or 1, T, 1, D/2)` each; None stands for positions 0, 1, 2, …
+            cos_sin: of the positions' angles, `(B or 1, T, 1, D/2)` each; None stands for 0, 1, 2, … after what is
+                cached.
             borders: who may look at whom; None is causal.
             cache: keys and values of the tokens before; the new ones are added to it.
 
@@ -93,8 +93,9 @@ class Attention(nn.Module):
             `(B, T, E)`.
         """
         B, T, _ = x.shape
-        cos, sin = cos_sin or self._turn_from_zero(T, x.device)
-        borders = borders or Borders(T, T, x.device)
+        S = T if cache is None else cache.length + T
+        borders = borders or Borders(T, S, x.device)
+        cos, sin = cos_sin or self._turn(borders)
 
         # Project, and cut each token's long vector into heads.
         q = self.q_proj(x).view(B, T, self.num_heads, self.head_dim)  # (B, T, H, D)
@@ -127,9 +128,9 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=causal, scale=self.scale, enable_gqa=grouped
         )
 
-    def _turn_from_zero(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of the positions 0, 1, 2, …, for a layer that is used alone: `(T, 1, D/2)` each."""
+    def _turn(self, borders: Borders) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the positions, for a layer that is used alone: `(1, T, 1, D/2)` each."""
         config = self.config
         frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
-        cos, sin = rotation(torch.arange(length, device=device), frequencies.to(device))  # (T, D/2)
-        return cos[:, None], sin[:, None]
+        cos, sin = rotation(borders.positions(), frequencies.to(borders.device))  # (1, T, D/2)
+        return cos[:, :, None], sin[:, :, None]

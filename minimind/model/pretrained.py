@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..errors import UserError
+from ..files import replace_text, write_aside
 from ..tokenizer import SPECIAL_IDS
 
 WEIGHTS = "model.safetensors"
@@ -43,12 +42,10 @@ def save(
         del weights["lm_head.weight"]  # It is the embedding again; Hugging Face ties it when reading.
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "config.json", lambda path: path.write_text(_json(described), encoding="utf-8"))
-        _write(
-            folder / GENERATION_CONFIG,
-            lambda path: path.write_text(_json(generation_config), encoding="utf-8"),
-        )
-        _write(folder / WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+        replace_text(folder / "config.json", _json(described), durable=True)
+        replace_text(folder / GENERATION_CONFIG, _json(generation_config), durable=True)
+        with write_aside(folder / WEIGHTS, durable=True) as part:
+            save_file(weights, part, metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot write the model ({error})") from None
 
@@ -121,15 +118,3 @@ def read_weights(
 
 def _json(data: dict[str, Any]) -> str:
     return json.dumps(data, indent=2) + "\n"
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write aside, wait for the disk, then rename: the file is the old one or the new one, never half."""
-    aside = path.with_name(path.name + ".part")
-    try:
-        write(aside)
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

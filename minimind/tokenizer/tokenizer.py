@@ -96,6 +96,11 @@ class Tokenizer:
         """The text that the ids stand for; bytes that are no UTF-8 become the replacement character."""
         return self._backend.decode([int(id) for id in ids], skip_special_tokens=skip_special_tokens)
 
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether each token is spelled in bytes, as those of this package and of GPT-2 are; others are not ours."""
+        return isinstance(self._backend.decoder, tokenizers.decoders.ByteLevel)
+
     def bytes_of(self, id: int) -> bytes:
         """The bytes that `decode(…, skip_special_tokens=True)` reads an id as: none for a special or unknown one."""
         if self._bytes is None:

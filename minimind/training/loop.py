@@ -153,7 +153,8 @@ def fit(
             # 2. The gradients of all batches of this step are added up, and so are their losses.
             optimizer.zero_grad()
             try:
-                tally = add_gradients(model, objective, batches.of_step(step), device, autocast)
+                step_batches = list(batches.of_step(step))
+                tally = add_gradients(model, objective, step_batches, device, autocast)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise UserError(memory_advice(settings, step)) from None
@@ -168,7 +169,7 @@ def fit(
             norm = float(clip_gradients(model.parameters(), settings.clip_norm))
             if not math.isfinite(norm + tally.loss):
                 with torch.no_grad(), autocast():
-                    raise UserError(broken_step(model, objective, batches, step, device, describe_rows))
+                    raise UserError(broken_step(model, objective, step_batches, step, device, describe_rows))
 
             # 5. The update.
             optimizer.step()

@@ -13,6 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
+RESERVED = {"step", "tokens", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds", "mfu"}
+"""Names of figures that every row of metrics.jsonl has."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Loss:
     names; of `perplexity`, whose sum is in nats, it shows the exponential of the mean."""
     tokens: Tensor | None = None
     """Tokens that were learned from, for the speed; None where the count counts tokens."""
+
+    def __post_init__(self) -> None:
+        taken = sorted(RESERVED & set(self.metrics))
+        if taken:
+            raise ValueError(f"the log writes {', '.join(taken)} itself; give the figure another name")
 
 
 Objective = Callable[[Any, Batch], Loss]

@@ -134,6 +134,8 @@ def curves(rows: Sequence[dict[str, Any]]) -> str:
     in_nats = "perplexity" in rows[-1]  # the loss of a token, then; its logarithm shows what is left to learn
     floor = next((math.log(row["floor_perplexity"]) for row in rows if row.get("floor_perplexity")), None)
     loss = [Line("training", "loss", 1.5, points_of(rows, "loss"))]
+    if len(loss[0].points) < 2:
+        return ""
     if held_out := points_of(rows, "validation_loss"):
         loss.append(Line("held out", "held", 2.5, held_out))
     if floor is not None:
@@ -168,8 +170,9 @@ class Line:
 
 
 def points_of(rows: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of each row that has a number of this name."""
-    return [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float)]
+    """(step, value) of each row that has a number of this name; what is not finite cannot be drawn."""
+    numbers = ((row["step"], row.get(name)) for row in rows)
+    return [(step, value) for step, value in numbers if isinstance(value, float) and math.isfinite(value)]
 
 
 def draw(lines: Sequence[Line], axis: str, logarithmic: bool) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from ..settings import TrainingSettings
-from .batches import Batches
 from .objectives import Batch, Objective
 
 
@@ -26,7 +25,7 @@ def memory_advice(settings: TrainingSettings, step: int) -> str:
 def broken_step(
     model: nn.Module,
     objective: Objective,
-    batches: Batches,
+    batches: Sequence[Batch],
     step: int,
     device: torch.device,
     describe_rows: Callable[[Batch], str] | None,
@@ -34,7 +33,7 @@ def broken_step(
     """Find the rows whose loss is not a number by asking for each of them alone."""
     bad: list[Batch] = []
     count = 0
-    for batch in batches.of_step(step):
+    for batch in batches:
         for row in range(len(next(iter(batch.values())))):
             count += 1
             alone = {name: column[row : row + 1].to(device) for name, column in batch.items()}
@@ -44,7 +43,7 @@ def broken_step(
         words = f": {'; '.join(describe_rows(row) for row in bad[:3])}" if describe_rows else ""
         which = f"{len(bad)} of the {count} rows of this batch{words}"
     else:
-        words = f" ({describe_rows(next(batches.of_step(step)))})" if describe_rows else ""
+        words = f" ({describe_rows(batches[0])})" if describe_rows else ""
         which = f"no single row, but the weights or the gradient of the whole batch{words}"
     return (
         f"step {step + 1}: the loss or its gradient is not a finite number. To blame: {which}. "

@@ -70,7 +70,8 @@ class BaddbmmAttention(Attention):
         if cache is not None:
             return super().forward(x, cos_sin, borders, cache)
         B, T, _ = x.shape
-        cos, sin = doubled(*(cos_sin or self._turn_from_zero(T, x.device)))  # (B or 1, T, 1, D)
+        borders = borders or Borders(T, T, x.device)
+        cos, sin = doubled(*(cos_sin or self._turn(borders)))  # (B or 1, T, 1, D)
         q = self.q_proj(x).view(B, T, -1, self.head_dim)  # (B, T, H, D)
         k = self.k_proj(x).view(B, T, -1, self.head_dim)  # (B, T, K, D)
         v = self.v_proj(x).view(B, T, -1, self.head_dim)  # (B, T, K, D)
@@ -78,7 +79,7 @@ class BaddbmmAttention(Attention):
         turned = rotate(torch.cat((self.q_norm(q), self.k_norm(k)), dim=2), cos, sin)  # (B, T, H + K, D)
         q, k = turned.split([self.num_heads, self.num_key_value_heads], dim=2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H or K, T, D)
-        found = baddbmm_attention(q, k, v, self.scale, borders or Borders(T, T, x.device))  # (B, H, T, D)
+        found = baddbmm_attention(q, k, v, self.scale, borders)  # (B, H, T, D)
         return self.o_proj(found.transpose(1, 2).reshape(B, T, -1))  # (B, T, E)
 
 
