@@ -32,7 +32,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> MiniSite:
 @pytest.fixture(scope="module")
 def notes(mini: MiniSite):  # type: ignore[no-untyped-def]
     """Two lessons, the pages of a module that get no box, and the learning log as it is."""
-    from conftest import serve
+    from serving import serve
 
     paths = mini.folder / "paths.yml"
     paths.write_text(PATHS, encoding="utf-8")

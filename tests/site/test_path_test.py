@@ -59,7 +59,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> MiniSite:
 @pytest.fixture(scope="module")
 def served(mini: MiniSite):  # type: ignore[no-untyped-def]
     """Five modules with quizzes, and the page of the test as it is."""
-    from conftest import serve
+    from serving import serve
 
     mini.write("index.md", "# Home\n")
     mini.write(f"{ADDRESS.strip('/')}.md", (DOCS / f"{ADDRESS.strip('/')}.md").read_text(encoding="utf-8"))

@@ -138,7 +138,7 @@ PATHS = """quick:
 @pytest.fixture(scope="module")
 def widgets(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A small site with one of each widget, served from where it says it is."""
-    from conftest import serve
+    from serving import serve
 
     folder = tmp_path_factory.mktemp("widgets")
     (folder / "paths.yml").write_text(PATHS)
