@@ -22,6 +22,8 @@ import minimind.training.corpus as corpus_module
 from minimind.cli import main
 from minimind.data import read_records, tokenizer_sample
 from minimind.errors import UserError
+from minimind.evaluation.evaluate import evaluate
+from minimind.settings import EvaluateSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain
 from minimind.training.corpus import digest, hold_out, open_corpus, prepare_corpus
@@ -436,3 +438,32 @@ def test_the_api_prepares_a_folder_and_opens_it(tmp_path):
     assert list(corpus.rows) == ["input_ids", "labels", "document_ids"]
     assert corpus.rows["input_ids"].shape[1] == 32
     assert len(corpus.held_out) == corpus.facts["held_out_documents"]
+
+
+def make_it_of_an_earlier_version(folder: Path) -> None:
+    """Leave in a run's folder what such a version left there."""
+    path = folder / "data" / "corpus.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({name: stored[name] for name in ("facts", "bytes", "nats")}))
+    shutil.rmtree(folder / "data" / "tokenizer")
+    (folder / "data" / "rows").rename(folder / "data" / "train")
+
+
+def test_a_finished_run_of_an_earlier_version_is_evaluated(tmp_path):
+    pretrain(tiny_settings(tmp_path))
+    now = evaluate(EvaluateSettings(run=str(tmp_path / "run")))
+    make_it_of_an_earlier_version(tmp_path / "run")
+    assert evaluate(EvaluateSettings(run=str(tmp_path / "run"))) == now
+
+
+def test_an_unfinished_run_of_an_earlier_version_says_that_it_cannot_go_on(tmp_path):
+    settings = tiny_settings(tmp_path, max_seconds=0)
+    pretrain(settings)
+    make_it_of_an_earlier_version(tmp_path / "run")
+    with pytest.raises(
+        UserError,
+        match=r"run: was begun by an earlier version of minimind and cannot go on; start over with --overwrite$",
+    ):
+        pretrain(replace(settings, resume=True))
+    pretrain(replace(settings, output=str(tmp_path / "two")))  # which takes nothing from it
+    assert open_corpus(tmp_path / "two").facts["vocab_size"] == 300
