@@ -27,6 +27,7 @@ from minimind.settings import EvaluateSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain
 from minimind.training.corpus import digest, hold_out, open_corpus, prepare_corpus
+from minimind.training.prepared import PACKAGE, code_digest
 
 
 @dataclass(frozen=True)
@@ -438,6 +439,23 @@ def test_the_api_prepares_a_folder_and_opens_it(tmp_path):
     assert list(corpus.rows) == ["input_ids", "labels", "document_ids"]
     assert corpus.rows["input_ids"].shape[1] == 32
     assert len(corpus.held_out) == corpus.facts["held_out_documents"]
+
+
+def test_the_key_changes_with_every_file_that_decides_what_a_corpus_becomes(tmp_path):
+    package = shutil.copytree(PACKAGE, tmp_path / "minimind", ignore=shutil.ignore_patterns("shipped"))
+    digests = {code_digest(), code_digest(package)}
+    assert len(digests) == 1
+    files = [package / "metrics" / "perplexity.py", package / "training" / "corpus.py"]
+    files += [file for name in ("data", "tokenizer") for file in (package / name).glob("*.*")]
+    assert package / "data" / "words.toml" in files
+    for number, file in enumerate(files, start=2):
+        with file.open("a") as end:
+            end.write("\n")
+        digests.add(code_digest(package))
+        assert len(digests) == number, file
+    (package / "data" / "__pycache__").mkdir(exist_ok=True)
+    (package / "data" / "__pycache__" / "made_by_python.pyc").write_text("1")
+    assert code_digest(package) in digests
 
 
 def make_it_of_an_earlier_version(folder: Path) -> None:

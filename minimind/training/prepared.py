@@ -27,7 +27,8 @@ CORPUS_FILE = Path("data", "corpus.json")
 STORED = {"key": dict, "facts": dict, "notes": list, "bytes": list, "nats": list}
 """What stands in that file: what the corpus was made from, its counts, what was said while it was made, and for each
 held-out document its length and its entropy, where that is known."""
-MADE_BY = ("data", "tokenizer", "training/corpus.py", "training/prepared.py")
+PACKAGE = Path(__file__).parents[1]
+MADE_BY = ("data", "tokenizer", "metrics/perplexity.py", "training/corpus.py", "training/prepared.py")
 """Files and folders of this package that decide what a corpus becomes."""
 
 
@@ -120,14 +121,14 @@ def corpus_key(settings: PretrainSettings, vocab_size: int, tokens: int | None) 
     }
 
 
-def code_digest() -> str:
-    """Changes with the code that makes a corpus."""
-    package = Path(__file__).parents[1]
+def code_digest(package: Path = PACKAGE) -> str:
+    """Changes with the code that makes a corpus, and with the words that the world is written in."""
     code = hashlib.blake2b(digest_size=16)
-    for name in MADE_BY:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            code.update(file.read_bytes())
+    for path in (package / name for name in MADE_BY):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.parent.name != "__pycache__":
+                code.update(file.read_bytes())
     return code.hexdigest()
 
 
