@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,12 @@ import minimind.training.corpus as corpus_module
 from minimind.cli import main
 from minimind.data import read_records, tokenizer_sample
 from minimind.errors import UserError
+from minimind.evaluation.evaluate import evaluate
+from minimind.settings import EvaluateSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain
 from minimind.training.corpus import digest, hold_out, open_corpus, prepare_corpus
+from minimind.training.prepared import PACKAGE, code_digest
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def test_a_sample_is_taken_evenly_and_each_line_once(tmp_path, monkeypatch):
 def test_a_sample_reads_little_of_a_large_plain_text_and_passes_over_bad_rows(tmp_path, monkeypatch):
     monkeypatch.setattr("minimind.data.records.READ_WHOLE", 100)
     monkeypatch.setattr("minimind.data.records.SAMPLE_DOCUMENTS", 4)
-    monkeypatch.setattr("minimind.data.records.SAMPLE_BYTES", 50)
+    monkeypatch.setattr("minimind.data.records.SAMPLE_LENGTH", 50)
     (tmp_path / "large.txt").write_text("".join(f"line {number:04}\n" for number in range(1000)))
     pieces = tokenizer_sample(tmp_path / "large.txt")
     assert [piece[:9] for piece in pieces] == ["line 0000", "line 0250", "line 0500", "line 0750"]
@@ -136,6 +140,61 @@ def test_a_sample_reads_little_of_a_large_plain_text_and_passes_over_bad_rows(tm
     (tmp_path / "bad.jsonl").write_text('{"txt": 1}\n' * 20 + '{"text": "good"}\n')
     monkeypatch.setattr("minimind.data.records.SAMPLE_DOCUMENTS", 1000)
     assert tokenizer_sample(tmp_path / "bad.jsonl") == ["good"]
+
+
+def letters(count: int, seed: int = 0) -> str:
+    """Text without a line's end, of which every few letters differ from all others; "é" takes two bytes."""
+    return "".join(random.Random(seed).choices("abcdefgé ", k=count))
+
+
+def test_a_sample_of_long_plain_texts_of_one_line_is_even_over_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("minimind.data.records.READ_WHOLE", 1000)
+    monkeypatch.setattr("minimind.data.records.SAMPLE_DOCUMENTS", 30)
+    monkeypatch.setattr("minimind.data.records.SAMPLE_LENGTH", 100)
+    texts = [letters(10_000, seed) for seed in range(3)]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    pieces = tokenizer_sample(tmp_path)
+    assert len(pieces) in (30, 31)
+    sizes = sorted(len(piece.encode()) for piece in pieces)
+    # A character that is cut is in neither piece; the last piece of each text may be a short one.
+    assert sizes[3] >= 98
+    assert sizes[-1] == 100
+    for text in texts:
+        found = [text.index(piece) for piece in pieces if piece in text]
+        assert len(found) in (10, 11)
+        assert all(800 <= later - earlier <= 1200 for earlier, later in pairwise(found))
+
+
+def test_a_sample_of_two_long_rows_is_even_over_both(tmp_path, monkeypatch):
+    monkeypatch.setattr("minimind.data.records.READ_WHOLE", 1000)
+    monkeypatch.setattr("minimind.data.records.SAMPLE_DOCUMENTS", 40)
+    monkeypatch.setattr("minimind.data.records.SAMPLE_LENGTH", 100)
+    texts = [letters(20_000), letters(20_000, seed=1)]
+    rows = ['{"text": "short"}', *(json.dumps({"text": text}) for text in texts), '{"text": "short"}']
+    (tmp_path / "long.jsonl").write_text("\n".join(rows))
+    pieces = tokenizer_sample(tmp_path / "long.jsonl")
+    assert pieces.count("short") <= 2
+    for text in texts:
+        found = [text.index(piece) for piece in pieces if piece in text]
+        assert len(found) in range(18, 22)
+        assert all(800 <= later - earlier <= 1200 for earlier, later in pairwise(found))
+    monkeypatch.setattr("minimind.data.records.SAMPLE_DOCUMENTS", 10**5)
+    assert "".join(tokenizer_sample(tmp_path / "long.jsonl")) == f"short{texts[0]}{texts[1]}short"
+
+
+def test_a_sample_of_two_documents_of_two_megabytes_is_all_of_both(tmp_path):
+    (tmp_path / "long.jsonl").write_text(
+        "".join(json.dumps({"text": letters(2_100_000, seed)}) + "\n" for seed in range(2))
+    )
+    assert sum(map(len, tokenizer_sample(tmp_path / "long.jsonl"))) == 4_200_000
+
+
+def test_a_sample_of_small_files_is_all_of_them(tmp_path):
+    texts = [letters(50_000), *(letters(20, seed) for seed in range(1, 50))]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "text.txt").write_text(letters(30_000, seed=99))
+    assert tokenizer_sample(tmp_path) == [*texts, letters(30_000, seed=99)]
 
 
 def test_a_file_is_read_once_beside_the_sample(tmp_path, monkeypatch):
@@ -380,3 +439,49 @@ def test_the_api_prepares_a_folder_and_opens_it(tmp_path):
     assert list(corpus.rows) == ["input_ids", "labels", "document_ids"]
     assert corpus.rows["input_ids"].shape[1] == 32
     assert len(corpus.held_out) == corpus.facts["held_out_documents"]
+
+
+def test_the_key_changes_with_every_file_that_decides_what_a_corpus_becomes(tmp_path):
+    package = shutil.copytree(PACKAGE, tmp_path / "minimind", ignore=shutil.ignore_patterns("shipped"))
+    digests = {code_digest(), code_digest(package)}
+    assert len(digests) == 1
+    files = [package / "metrics" / "perplexity.py", package / "training" / "corpus.py"]
+    files += [file for name in ("data", "tokenizer") for file in (package / name).glob("*.*")]
+    assert package / "data" / "words.toml" in files
+    for number, file in enumerate(files, start=2):
+        with file.open("a") as end:
+            end.write("\n")
+        digests.add(code_digest(package))
+        assert len(digests) == number, file
+    (package / "data" / "__pycache__").mkdir(exist_ok=True)
+    (package / "data" / "__pycache__" / "made_by_python.pyc").write_text("1")
+    assert code_digest(package) in digests
+
+
+def make_it_of_an_earlier_version(folder: Path) -> None:
+    """Leave in a run's folder what such a version left there."""
+    path = folder / "data" / "corpus.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({name: stored[name] for name in ("facts", "bytes", "nats")}))
+    shutil.rmtree(folder / "data" / "tokenizer")
+    (folder / "data" / "rows").rename(folder / "data" / "train")
+
+
+def test_a_finished_run_of_an_earlier_version_is_evaluated(tmp_path):
+    pretrain(tiny_settings(tmp_path))
+    now = evaluate(EvaluateSettings(run=str(tmp_path / "run")))
+    make_it_of_an_earlier_version(tmp_path / "run")
+    assert evaluate(EvaluateSettings(run=str(tmp_path / "run"))) == now
+
+
+def test_an_unfinished_run_of_an_earlier_version_says_that_it_cannot_go_on(tmp_path):
+    settings = tiny_settings(tmp_path, max_seconds=0)
+    pretrain(settings)
+    make_it_of_an_earlier_version(tmp_path / "run")
+    with pytest.raises(
+        UserError,
+        match=r"run: was begun by an earlier version of minimind and cannot go on; start over with --overwrite$",
+    ):
+        pretrain(replace(settings, resume=True))
+    pretrain(replace(settings, output=str(tmp_path / "two")))  # which takes nothing from it
+    assert open_corpus(tmp_path / "two").facts["vocab_size"] == 300

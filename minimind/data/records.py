@@ -9,11 +9,12 @@ from __future__ import annotations
 import glob
 import json
 import os
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import UserError
 from .world import World
@@ -22,10 +23,13 @@ SUFFIXES = (".jsonl", ".txt")
 LISTED = 1000  # bad rows that a report lists; it counts all of them
 SAMPLE_DOCUMENTS = 4000
 """Documents that a tokenizer learns its merges from; more change them little."""
-SAMPLE_BYTES = 10_000
-"""Longest piece of one document in the sample."""
+SAMPLE_LENGTH = 10_000
+"""Longest piece of one document in the sample: bytes of a plain text, characters of a row."""
 READ_WHOLE = 4_000_000
 """Bytes of files that are so small that the sample is all of them."""
+
+LATER_BYTES = bytes(range(0x80, 0xC0))
+"""What the second and later bytes of a character may be in UTF-8."""
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -149,8 +153,9 @@ def read_records(source: Source, kind: str = "pretrain", skip_bad_rows: bool = F
 def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
     """Texts for a tokenizer to learn its merges from, of which each command takes the same.
 
-    Small files are read whole. Of larger ones it takes pieces that begin at the lines after evenly spaced places,
-    so not much is read of a file of any size. Bad rows are passed over: whoever reads all rows will name them.
+    Small files are read whole. Of larger ones it takes what stands at evenly spaced places: a short document whole,
+    of a long one the piece that the place lies in. So the sample does not depend on how long documents are, and not
+    much of a large file is read. Bad rows are passed over: whoever reads all rows will name them.
 
     Args:
         source: as for `read_records`; None for the embedded world.
@@ -163,11 +168,12 @@ def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
     if sum(sizes) <= READ_WHOLE:
         return [text for path in files for _, raw in _raw_rows(path) for text in _good_text(path, raw)]
     apart = max(1, sum(sizes) // SAMPLE_DOCUMENTS)
-    texts, before = [], 0
+    texts: list[str] = []
+    before = 0
     for path, size in zip(files, sizes, strict=True):
         # The places are counted over all files together, so that many small ones get no more than their share.
-        for raw in _pieces_at(path, range(-before % apart, size, apart)):
-            texts += [text[:SAMPLE_BYTES] for text in _good_text(path, raw)]
+        places = range(-before % apart, size, apart)
+        texts += _pieces_of_text(path, places) if path.suffix == ".txt" else _pieces_of_rows(path, places)
         before += size
     return texts
 
@@ -180,20 +186,50 @@ def _good_text(path: Path, raw: bytes) -> list[str]:
         return []
 
 
-def _pieces_at(path: Path, places: Sequence[int]) -> Iterator[bytes]:
-    """The whole line that begins at or behind each place, or the next lines of a plain text."""
-    end = 0  # of the piece before: no line is given twice
+def _pieces_of_text(path: Path, places: Sequence[int]) -> Iterator[str]:
+    """The pieces of a plain text that the places lie in, each once."""
+    with path.open("rb") as file:
+        for number in dict.fromkeys(place // SAMPLE_LENGTH for place in places):
+            file.seek(number * SAMPLE_LENGTH)
+            # A cut may go through a character: its bytes behind the cut go here, those before it in the decoder.
+            raw = file.read(SAMPLE_LENGTH).lstrip(LATER_BYTES)
+            try:
+                text = getincrementaldecoder("utf-8-sig")().decode(raw)
+            except UnicodeDecodeError:
+                continue
+            if text.strip():
+                yield text
+
+
+def _pieces_of_rows(path: Path, places: Sequence[int]) -> Iterator[str]:
+    """The pieces of rows that the places lie in, each once; a short row is one piece."""
+    start = end = 0  # of the line that was read last
+    text, last = "", -1  # what it says, and the number of the piece that was given last
     with path.open("rb") as file:
         for place in places:
-            if place < end:
-                continue
-            if place:
-                file.seek(place - 1)
-                file.readline()
-            piece = file.readline() if path.suffix == ".jsonl" else b"".join(file.readlines(SAMPLE_BYTES))
-            end = file.tell()
-            if piece.strip():
-                yield piece.rstrip(b"\r\n")
+            if place >= end:
+                start = _line_start(file, place, end)
+                file.seek(start)
+                raw = file.readline()
+                end = file.tell()
+                text, last = "".join(_good_text(path, raw.rstrip(b"\r\n"))), -1
+            number = (place - start) * len(text) // (end - start) // SAMPLE_LENGTH
+            if number > last:
+                piece, last = text[number * SAMPLE_LENGTH :][:SAMPLE_LENGTH], number
+                if piece.strip():
+                    yield piece
+
+
+def _line_start(file: BinaryIO, place: int, earliest: int) -> int:
+    """Where the line begins that a place lies in; at `earliest` a line is known to begin."""
+    while place > earliest:
+        before = max(earliest, place - SAMPLE_LENGTH)
+        file.seek(before)
+        newline = file.read(place - before).rfind(b"\n")
+        if newline >= 0:
+            return before + newline + 1
+        place = before
+    return earliest
 
 
 Parser = Callable[[dict[str, Any]], dict[str, Any]]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,8 @@ CORPUS_FILE = Path("data", "corpus.json")
 STORED = {"key": dict, "facts": dict, "notes": list, "bytes": list, "nats": list}
 """What stands in that file: what the corpus was made from, its counts, what was said while it was made, and for each
 held-out document its length and its entropy, where that is known."""
-MADE_BY = ("data", "tokenizer", "training/corpus.py", "training/prepared.py")
+PACKAGE = Path(__file__).parents[1]
+MADE_BY = ("data", "tokenizer", "metrics/perplexity.py", "training/corpus.py", "training/prepared.py")
 """Files and folders of this package that decide what a corpus becomes."""
 
 
@@ -50,6 +52,8 @@ def open_corpus(folder: Path) -> Corpus:
         UserError: if it is not whole.
     """
     try:
+        if "key" not in read_corpus_file(folder, ()):
+            raise UserError(f"{folder}: was begun by an earlier version of minimind and cannot go on")
         return read_corpus(folder)
     except UserError as error:
         raise UserError(f"{error}; start over with --overwrite") from None
@@ -66,15 +70,20 @@ def read_corpus(folder: Path) -> Corpus:
 def read_held_out(folder: Path) -> tuple[list[HeldOut], dict[str, Any]]:
     """The documents that a run held out, and the facts of its corpus."""
     store = TokenStore.open(folder / "data" / "held_out")
-    stored = read_corpus_file(folder)
+    # A run of an earlier version has no more than these, and its model can be measured all the same.
+    stored = read_corpus_file(folder, ("facts", "bytes", "nats"))
     if not len(store) == len(stored["bytes"]) == len(stored["nats"]):
         raise UserError(f"{folder / CORPUS_FILE}: is not of the documents beside it")
     measures = zip(store, stored["bytes"], stored["nats"], strict=True)
     return [HeldOut(ids.tolist(), size, nats) for ids, size, nats in measures], stored["facts"]
 
 
-def read_corpus_file(folder: Path) -> dict[str, Any]:
+def read_corpus_file(folder: Path, names: Iterable[str] = tuple(STORED)) -> dict[str, Any]:
     """What is known of a corpus beside its documents.
+
+    Args:
+        folder: a run's folder, or one of prepared data.
+        names: of `STORED`, what the reader needs; the rest may be absent.
 
     Raises:
         UserError: if the file is missing or damaged.
@@ -84,9 +93,7 @@ def read_corpus_file(folder: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         stored = None
-    if not isinstance(stored, dict) or not all(
-        isinstance(stored.get(name), kind) for name, kind in STORED.items()
-    ):
+    if not isinstance(stored, dict) or not all(isinstance(stored.get(name), STORED[name]) for name in names):
         raise UserError(f"{path}: damaged or missing")
     return stored
 
@@ -114,14 +121,14 @@ def corpus_key(settings: PretrainSettings, vocab_size: int, tokens: int | None) 
     }
 
 
-def code_digest() -> str:
-    """Changes with the code that makes a corpus."""
-    package = Path(__file__).parents[1]
+def code_digest(package: Path = PACKAGE) -> str:
+    """Changes with the code that makes a corpus, and with the words that the world is written in."""
     code = hashlib.blake2b(digest_size=16)
-    for name in MADE_BY:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            code.update(file.read_bytes())
+    for path in (package / name for name in MADE_BY):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.parent.name != "__pycache__":
+                code.update(file.read_bytes())
     return code.hexdigest()
 
 
