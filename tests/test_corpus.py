@@ -20,7 +20,7 @@ from tiny_runs import arguments, tiny_settings, write_texts
 
 import minimind.training.corpus as corpus_module
 from minimind.cli import main
-from minimind.data import read_records, tokenizer_sample
+from minimind.data import Record, read_records, tokenizer_sample
 from minimind.errors import UserError
 from minimind.evaluation.evaluate import evaluate
 from minimind.settings import EvaluateSettings
@@ -74,6 +74,16 @@ def test_a_text_that_was_pushed_out_stays_out():
     first, second, *_ = sorted((f"text {number}" for number in range(50)), key=digest)
     training, held_out = split([second, second, first, second], 1, 0.5)
     assert (training, held_out) == ([second] * 3, [first])
+
+
+def test_rows_of_one_text_that_is_pushed_out_keep_what_else_they_have():
+    first, second, *_ = sorted((f"text {number}" for number in range(50)), key=digest)
+    weights = [-0.7, 0.1, 0.1, -0.7]
+    rows = [Record(second, Path("rows.jsonl"), n, 20, {"weight": w}) for n, w in enumerate(weights, start=1)]
+    kept: list[Record] = []
+    training = list(hold_out([*rows, Record(first, Path("rows.jsonl"), 5, 20)], 1, 0.5, kept))
+    assert [(record.text, record.fields["weight"]) for record in training] == [(second, w) for w in weights]
+    assert [record.text for record in kept] == [first]
 
 
 def learned(tmp_path: Path, data: str | None, *more: str) -> tuple[str, str]:
@@ -443,7 +453,7 @@ def test_the_api_prepares_a_folder_and_opens_it(tmp_path):
 
 def test_the_key_changes_with_every_file_that_decides_what_a_corpus_becomes(tmp_path):
     package = shutil.copytree(PACKAGE, tmp_path / "minimind", ignore=shutil.ignore_patterns("shipped"))
-    digests = {code_digest(), code_digest(package)}
+    digests = {code_digest(), code_digest(package=package)}
     assert len(digests) == 1
     files = [package / "metrics" / "perplexity.py", package / "training" / "corpus.py"]
     files += [file for name in ("data", "tokenizer") for file in (package / name).glob("*.*")]
@@ -451,11 +461,11 @@ def test_the_key_changes_with_every_file_that_decides_what_a_corpus_becomes(tmp_
     for number, file in enumerate(files, start=2):
         with file.open("a") as end:
             end.write("\n")
-        digests.add(code_digest(package))
+        digests.add(code_digest(package=package))
         assert len(digests) == number, file
     (package / "data" / "__pycache__").mkdir(exist_ok=True)
     (package / "data" / "__pycache__" / "made_by_python.pyc").write_text("1")
-    assert code_digest(package) in digests
+    assert code_digest(package=package) in digests
 
 
 def make_it_of_an_earlier_version(folder: Path) -> None:

@@ -2,23 +2,31 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import second_stage as module
 import torch
+import weighted_stage as weighted_module
 from second_stage import second_stage
 from test_checkpoint import POSIX
-from tiny_runs import arguments
+from tiny_runs import WORDS, arguments
+from weighted_stage import weighted_stage
 
 from minimind import MiniMind
-from minimind.settings import TrainingSettings
+from minimind.errors import UserError
+from minimind.settings import CorpusSettings, PretrainSettings, TrainingSettings
+from minimind.training import RowBatches, pretrain
 from minimind.training.checkpoint import find_checkpoints
+from minimind.training.corpus import open_corpus
 
 
 def settings_for(folder: Path) -> TrainingSettings:
@@ -69,11 +77,10 @@ def test_the_progress_line_shows_them(tmp_path, capsys):
     assert "perplexity" not in said
 
 
-@POSIX
-def test_a_killed_run_of_the_second_stage_ends_with_the_same_weights(uninterrupted, tmp_path):
-    folder = tmp_path / "run"
-    settings = settings_for(folder)
-    command = [sys.executable, module.__file__, *arguments(settings)]
+def kill_on_the_way(script: str, settings: TrainingSettings) -> None:
+    """Start a stage in a process of its own, and kill it between its steps 7 and 40."""
+    folder = Path(settings.output)
+    command = [sys.executable, script, *arguments(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and not any(
@@ -84,11 +91,87 @@ def test_a_killed_run_of_the_second_stage_ends_with_the_same_weights(uninterrupt
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()
     assert 7 <= int(find_checkpoints(folder / "checkpoints")[0].name[5:]) < 40
+
+
+@POSIX
+def test_a_killed_run_of_the_second_stage_ends_with_the_same_weights(uninterrupted, tmp_path):
+    settings = settings_for(tmp_path / "run")
+    kill_on_the_way(module.__file__, settings)
     assert second_stage(replace(settings, resume=True)).finished
-    assert_same_result(folder, uninterrupted)
+    assert_same_result(tmp_path / "run", uninterrupted)
 
 
-def test_the_second_stage_is_short():
-    source = Path(module.__file__).read_text()
+def weighted_settings(folder: Path) -> CorpusSettings:
+    """Settings of a run on texts with a weight each, of which one text comes with two weights, many times."""
+    draw = random.Random(1)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(4, 20))) for _ in range(200)]
+    rows = [{"text": text, "weight": draw.choice([-0.7, 1.3])} for text in texts]
+    rows += [{"text": "the cat sees", "weight": weight} for weight in (-0.7, 0.1, 0.1, -0.7, -0.7)]
+    folder.mkdir(exist_ok=True)
+    data = folder / "weighted.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"data_path": str(data), "max_seq_len": 128, "validation_documents": 8}
+    return CorpusSettings(**{**vars(settings_for(folder / "run")), **changes})
+
+
+@pytest.fixture(scope="module")
+def weighted_run(tmp_path_factory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("weighted")
+    assert weighted_stage(weighted_settings(folder)).finished
+    return folder
+
+
+def test_a_weight_arrives_from_the_file_in_the_batch_to_the_bit(weighted_run):
+    rows = [json.loads(line) for line in (weighted_run / "weighted.jsonl").read_text().splitlines()]
+    corpus = open_corpus(weighted_run / "run")
+    assert corpus.rows["weights"].dtype == np.float32
+    batches = RowBatches(corpus.rows, batch_size=4, epochs=1)
+    met: Counter[tuple[str, float]] = Counter()
+    for batch in (one for step in range(batches.step_count) for one in batches.of_step(step)):
+        for ids, owners, weights in zip(
+            batch["input_ids"], batch["document_ids"], batch["weights"], strict=True
+        ):
+            assert not weights[owners < 0].any()
+            for owner in range(int(owners.max()) + 1):
+                (weight,) = set(weights[owners == owner].tolist())
+                met[corpus.tokenizer.decode(ids[owners == owner].tolist()[1:-1]), weight] += 1
+    held_out = {corpus.tokenizer.decode(list(document.ids[1:-1])) for document in corpus.held_out}
+    assert met == Counter(
+        (row["text"], float(np.float32(row["weight"]))) for row in rows if row["text"] not in held_out
+    )
+    assert met["the cat sees", float(np.float32(-0.7))] == 3
+    assert met["the cat sees", float(np.float32(0.1))] == 2
+
+
+@POSIX
+def test_a_killed_run_on_rows_with_a_column_of_floats_ends_with_the_same_weights(weighted_run, tmp_path):
+    settings = weighted_settings(tmp_path / "again")
+    kill_on_the_way(weighted_module.__file__, settings)
+    assert weighted_stage(replace(settings, resume=True)).finished
+    assert_same_result(tmp_path / "again" / "run", weighted_run / "run")
+
+
+def test_a_bad_row_of_another_kind_is_named(tmp_path):
+    settings = weighted_settings(tmp_path / "bad")
+    data = Path(settings.data_path)
+    data.write_text(data.read_text() + '{"text": "no weight"}\n')
+    with pytest.raises(UserError, match=r"weighted\.jsonl:206: 'weight' must be a number"):
+        weighted_stage(settings)
+
+
+def test_stages_take_no_rows_from_each_other(tmp_path):
+    settings = replace(weighted_settings(tmp_path / "data"), vocab_size=300, max_seconds=0)
+    changes = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 300}
+    changes["output"] = str(tmp_path / "data" / "pretrain")
+    weighted_stage(settings)
+    pretrain(PretrainSettings(**{**vars(settings), **changes}))
+    assert "weights" in open_corpus(tmp_path / "data" / "run").rows
+    assert "weights" not in open_corpus(tmp_path / "data" / "pretrain").rows
+
+
+@pytest.mark.parametrize("stage", [module, weighted_module])
+def test_a_stage_is_short(stage):
+    source = Path(stage.__file__).read_text()
     code = [line for line in source.splitlines() if line and not line.startswith(("import", "from", '"""'))]
     assert len(code) < 40

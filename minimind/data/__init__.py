@@ -1,12 +1,13 @@
 """What a model learns from: the embedded world, data files, and token rows."""
 
 from .records import KINDS, Record, Records, Report, find_files, read_records, tokenizer_sample
-from .rows import Packed, encode_documents, pack, pack_rows
+from .rows import Example, Packed, encode_documents, pack, pack_rows
 from .store import TokenStore, open_rows, write_rows
 from .world import World
 
 __all__ = [
     "KINDS",
+    "Example",
     "Packed",
     "Record",
     "Records",

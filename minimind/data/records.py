@@ -10,7 +10,7 @@ import glob
 import json
 import os
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,8 @@ class Record:
     """Its line there, from 1."""
     size: int
     """Bytes of this row in the file."""
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What else rows of this kind have."""
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Records(Iterator[Record]):
                         report.problems.append(f"{path}:{line}: {problem}")
                     continue
                 report.good += 1
-                yield Record(**fields, path=path, line=line, size=len(raw) + 1)
+                yield Record(fields.pop("text"), path, line, len(raw) + 1, fields)
         if report.bad and (not skip_bad_rows or not report.good):
             raise UserError(_summary(report))
         if not report.good:
@@ -150,7 +152,7 @@ def read_records(source: Source, kind: str = "pretrain", skip_bad_rows: bool = F
     return Records(find_files(source), kind, skip_bad_rows)
 
 
-def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
+def tokenizer_sample(source: Source | None, seed: int = 0, kind: str = "pretrain") -> list[str]:
     """Texts for a tokenizer to learn its merges from, of which each command takes the same.
 
     Small files are read whole. Of larger ones it takes what stands at evenly spaced places: a short document whole,
@@ -160,28 +162,31 @@ def tokenizer_sample(source: Source | None, seed: int = 0) -> list[str]:
     Args:
         source: as for `read_records`; None for the embedded world.
         seed: of the world.
+        kind: what the rows are, one of `KINDS`.
     """
     if source is None:
         return [document.text for document in islice(World(seed).documents(), SAMPLE_DOCUMENTS)]
     files = find_files(source)
     sizes = [path.stat().st_size for path in files]
     if sum(sizes) <= READ_WHOLE:
-        return [text for path in files for _, raw in _raw_rows(path) for text in _good_text(path, raw)]
+        return [text for path in files for _, raw in _raw_rows(path) for text in _good_text(path, raw, kind)]
     apart = max(1, sum(sizes) // SAMPLE_DOCUMENTS)
     texts: list[str] = []
     before = 0
     for path, size in zip(files, sizes, strict=True):
         # The places are counted over all files together, so that many small ones get no more than their share.
         places = range(-before % apart, size, apart)
-        texts += _pieces_of_text(path, places) if path.suffix == ".txt" else _pieces_of_rows(path, places)
+        texts += (
+            _pieces_of_text(path, places) if path.suffix == ".txt" else _pieces_of_rows(path, places, kind)
+        )
         before += size
     return texts
 
 
-def _good_text(path: Path, raw: bytes) -> list[str]:
+def _good_text(path: Path, raw: bytes, kind: str) -> list[str]:
     """The text of a row; none if the row is bad."""
     try:
-        return [_pretraining(_fields(path, raw))["text"]]
+        return [KINDS[kind](_fields(path, raw))["text"]]
     except BadRow:
         return []
 
@@ -201,7 +206,7 @@ def _pieces_of_text(path: Path, places: Sequence[int]) -> Iterator[str]:
                 yield text
 
 
-def _pieces_of_rows(path: Path, places: Sequence[int]) -> Iterator[str]:
+def _pieces_of_rows(path: Path, places: Sequence[int], kind: str) -> Iterator[str]:
     """The pieces of rows that the places lie in, each once; a short row is one piece."""
     start = end = 0  # of the line that was read last
     text, last = "", -1  # what it says, and the number of the piece that was given last
@@ -212,7 +217,7 @@ def _pieces_of_rows(path: Path, places: Sequence[int]) -> Iterator[str]:
                 file.seek(start)
                 raw = file.readline()
                 end = file.tell()
-                text, last = "".join(_good_text(path, raw.rstrip(b"\r\n"))), -1
+                text, last = "".join(_good_text(path, raw.rstrip(b"\r\n"), kind)), -1
             number = (place - start) * len(text) // (end - start) // SAMPLE_LENGTH
             if number > last:
                 piece, last = text[number * SAMPLE_LENGTH :][:SAMPLE_LENGTH], number
@@ -236,14 +241,20 @@ Parser = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def _pretraining(row: dict[str, Any]) -> dict[str, Any]:
-    return {"text": _text_field(row, "text")}
+    return {"text": text_field(row, "text")}
 
 
 KINDS: dict[str, Parser] = {"pretrain": _pretraining}
-"""How each kind of row becomes the fields of a record; a new kind is one more function."""
+"""How each kind of row is checked and becomes a record: `text`, which the tokenizer learns from and by which documents
+are held out, and whatever else is to stand in `fields`. A new kind is one more function."""
 
 
-def _text_field(row: dict[str, Any], name: str) -> str:
+def text_field(row: dict[str, Any], name: str) -> str:
+    """A field that must be a text which is not empty.
+
+    Raises:
+        BadRow: if it is not.
+    """
     if name not in row:
         found = ", ".join(map(repr, row)) or "no field"
         raise BadRow(f"the field {name!r} is missing; found {found[:80]}")

@@ -8,11 +8,12 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
 from .inference import BenchmarkSettings, EvaluateSettings, GenerateSettings
 from .tools import DataSettings, TokenizerSettings
-from .training import WORLD_STEPS, PretrainSettings, TrainingSettings
+from .training import WORLD_STEPS, CorpusSettings, PretrainSettings, TrainingSettings
 
 __all__ = [
     "WORLD_STEPS",
     "BenchmarkSettings",
+    "CorpusSettings",
     "DataSettings",
     "DoctorSettings",
     "EvaluateSettings",

@@ -146,7 +146,12 @@ class TrainingSettings(Output, Length, Optimizer, Machine, Watch):
 
 
 @dataclass
-class PretrainSettings(Model, Data, TrainingSettings):
+class CorpusSettings(Data, TrainingSettings):
+    """What every stage shares that trains on documents."""
+
+
+@dataclass
+class PretrainSettings(Model, CorpusSettings):
     """Train a model to predict the next token of documents.
 
     Without flags: the nano model, on the embedded world, into runs/pretrain.

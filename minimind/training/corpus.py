@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
@@ -17,15 +17,25 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..data import TokenStore, World, encode_documents, pack_rows, read_records, tokenizer_sample, write_rows
+from ..data import (
+    Example,
+    TokenStore,
+    World,
+    encode_documents,
+    pack_rows,
+    read_records,
+    tokenizer_sample,
+    write_rows,
+)
 from ..errors import UserError
 from ..metrics import held_out
 from ..progress import progress
-from ..settings import PretrainSettings
+from ..settings import CorpusSettings
 from ..tokenizer import Tokenizer, VocabularyTooLarge, train_tokenizer
 from .prepared import (
     CORPUS_FILE,
     Corpus,
+    Recipe,
     corpus_key,
     holds,
     open_corpus,
@@ -37,7 +47,7 @@ from .prepared import (
     take_over,
 )
 
-__all__ = ["Corpus", "check_documents", "open_corpus", "prepare_corpus", "read_held_out"]
+__all__ = ["Corpus", "Recipe", "check_documents", "open_corpus", "prepare_corpus", "read_held_out"]
 
 WORLD_TOKENS = 20_000_000
 """Most tokens of the embedded world that are stored; a longer run reads them again, in another order."""
@@ -53,7 +63,7 @@ class Document(Protocol):
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
-def check_documents(settings: PretrainSettings) -> None:
+def check_documents(settings: CorpusSettings) -> None:
     """Refuse what cannot work, before anything is read."""
     if settings.validation_documents < 1:
         raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
@@ -65,7 +75,17 @@ def check_documents(settings: PretrainSettings) -> None:
         raise UserError("--tokenizer brings its own vocabulary; leave --vocab-size out")
 
 
-def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, folder: Path) -> int:
+def examples_to_continue(tokenizer: Tokenizer, documents: Iterable[Document]) -> Iterator[Example]:
+    """Whole documents, of which every token is to be predicted."""
+    return encode_documents(tokenizer, (document.text for document in documents))
+
+
+PRETRAINING = Recipe("pretrain", "pretrain", examples_to_continue, held_out)
+
+
+def prepare_corpus(
+    settings: CorpusSettings, vocab_size: int, row_count: int, folder: Path, recipe: Recipe = PRETRAINING
+) -> int:
     """Leave in a folder what `open_corpus` reads: made by an earlier run with equal settings, or now.
 
     Args:
@@ -74,6 +94,7 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
         vocab_size: ids of the tokenizer that is trained, unless settings name one.
         row_count: rows that the run will read, for the world, which would go on for ever.
         folder: gets `data/` and the tokenizer.
+        recipe: what the stage makes of a document.
 
     Returns:
         Ids of the tokenizer.
@@ -83,19 +104,19 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
     """
     of_world = min(row_count * settings.max_seq_len, WORLD_TOKENS)
     wanted = of_world if settings.data_path is None else None
-    key = corpus_key(settings, vocab_size, wanted)
+    key = corpus_key(settings, recipe, vocab_size, wanted)
     if settings.prepared is not None:
         base = Path(settings.prepared)
         if holds(base, key):
             take_over(base, folder)
         else:
-            make_corpus(settings, vocab_size, wanted, folder, key)
+            make_corpus(settings, recipe, vocab_size, wanted, folder, key)
             share(folder, base, key)
     else:
         here = Path(settings.output)
         others = sorted(here.parent.iterdir()) if here.parent.is_dir() else []
         if not any(take_if_whole(other, folder, key) for other in others if other.name != here.name):
-            make_corpus(settings, vocab_size, wanted, folder, key)
+            make_corpus(settings, recipe, vocab_size, wanted, folder, key)
     for note in read_corpus_file(folder)["notes"]:
         print(note)
     tokenizer = read_corpus(folder).tokenizer
@@ -104,29 +125,34 @@ def prepare_corpus(settings: PretrainSettings, vocab_size: int, row_count: int, 
 
 
 def make_corpus(
-    settings: PretrainSettings, vocab_size: int, wanted: int | None, folder: Path, key: dict[str, Any]
+    settings: CorpusSettings,
+    recipe: Recipe,
+    vocab_size: int,
+    wanted: int | None,
+    folder: Path,
+    key: dict[str, Any],
 ) -> None:
     """Read, split, encode and pack the documents, in one pass, so that a file need not fit into memory."""
-    tokenizer, notes = make_tokenizer(settings, vocab_size)
+    tokenizer, notes = make_tokenizer(settings, recipe.kind, vocab_size)
     counts = {"training_documents": 0, "training_tokens": 0}
     measured: list[Any]
     if settings.data_path is None:
         source, records = f"the embedded world, seed {settings.seed}", None
         measured = list(islice(World(settings.seed).documents("validation"), settings.validation_documents))
-        texts = (document.text for document in World(settings.seed).documents())
-        encoded = progress(until(encode_documents(tokenizer, texts), wanted), "encoding, tokens", wanted, len)
+        examples = until(recipe.examples(tokenizer, World(settings.seed).documents()), wanted)
+        encoded = progress(examples, "encoding, tokens", wanted, token_count)
     else:
         source = settings.data_path
-        records = read_records(source, skip_bad_rows=settings.skip_bad_rows)
+        records = read_records(source, recipe.kind, skip_bad_rows=settings.skip_bad_rows)
         shown = progress(records, "reading and encoding, bytes", records.size, lambda record: record.size)
         measured = []  # filled on the way: it is whole once all documents were read
         training = hold_out(shown, settings.validation_documents, settings.validation_share, measured)
-        encoded = encode_documents(tokenizer, (record.text for record in training))
+        encoded = recipe.examples(tokenizer, training)
     rows = pack_rows(counted(encoded, counts), settings.max_seq_len, tokenizer.pad_token_id)
     write_rows(folder / "data" / "rows", refuse_none(rows, source), tokenizer.vocab_size, tokenizer.digest)
     if records is not None and records.report.bad:
         notes.append(f"left out {records.report.bad} bad row(s): {' | '.join(records.report.problems[:3])}")
-    kept = held_out(tokenizer, measured)
+    kept = recipe.held_out(tokenizer, measured)
     ids = (document.ids for document in kept)
     TokenStore.write(folder / "data" / "held_out", ids, tokenizer.vocab_size, tokenizer.digest)
     facts = {
@@ -142,18 +168,18 @@ def make_corpus(
     (folder / CORPUS_FILE).write_text(json.dumps(stored), encoding="utf-8")
 
 
-def make_tokenizer(settings: PretrainSettings, vocab_size: int) -> tuple[Tokenizer, list[str]]:
+def make_tokenizer(settings: CorpusSettings, kind: str, vocab_size: int) -> tuple[Tokenizer, list[str]]:
     """The tokenizer that settings name, or one trained on a sample of the data; and what is to be said of it."""
     if settings.tokenizer is not None:
         return Tokenizer.load(settings.tokenizer), []
     # Handed over as an iterator below: a list of strings might be taken for names of files.
-    texts = tokenizer_sample(settings.data_path, settings.seed)
+    texts = tokenizer_sample(settings.data_path, settings.seed, kind)
     try:
         return train_tokenizer(iter(texts), vocab_size), []
     except VocabularyTooLarge as error:
         if settings.data_path is not None:
             # Little text may be all that bad rows have left; then they are what has to be said.
-            for _ in read_records(settings.data_path, skip_bad_rows=settings.skip_bad_rows):
+            for _ in read_records(settings.data_path, kind, skip_bad_rows=settings.skip_bad_rows):
                 pass
         if settings.vocab_size is not None:
             raise
@@ -178,27 +204,31 @@ def hold_out(
         share: of all hashes, the part below which a document is kept.
         kept: gets the documents that were kept, one of each text, when all are read.
     """
-    # By hash: a document, and how many copies of it were met.
-    waiting: dict[int, tuple[AnyDocument, int]] = {}
+    waiting: dict[int, list[AnyDocument]] = {}  # by hash, all documents of that text
     largest_first: list[int] = []  # the same hashes, negative, as a heap
     below = share * 2.0**64
     handed_on = False
     for document in documents:
         number = digest(document.text)
         if number in waiting:
-            waiting[number] = (waiting[number][0], waiting[number][1] + 1)
+            # Rows of one text may differ in what else they have. Of equal ones, only the first is held in memory.
+            last = waiting[number][-1]
+            waiting[number].append(last if rest_of(last) == rest_of(document) else document)
             continue
-        waiting[number] = (document, 1)
+        waiting[number] = [document]
         heappush(largest_first, -number)
         while len(waiting) > most or (len(waiting) > 1 and -largest_first[0] >= below):
-            pushed_out, copies = waiting.pop(-heappop(largest_first))
             handed_on = True
-            yield from [pushed_out] * copies
+            yield from waiting.pop(-heappop(largest_first))
     # Of a few documents all may fall below the share, and one is needed to train on.
     if not handed_on and len(waiting) > 1:
-        pushed_out, copies = waiting.pop(-heappop(largest_first))
-        yield from [pushed_out] * copies
+        yield from waiting.pop(-heappop(largest_first))
     kept += [waiting[number][0] for number in sorted(waiting)]
+
+
+def rest_of(document: Document) -> Any:
+    """What a record has beside its text; None for documents that are nothing but text."""
+    return getattr(document, "fields", None)
 
 
 def digest(text: str) -> int:
@@ -206,22 +236,27 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
-def until(documents: Iterator[list[int]], wanted: int | None) -> Iterator[list[int]]:
-    """Documents until they have this many tokens together; all of them if it is None."""
+def token_count(example: Example) -> int:
+    """Tokens of an example, which is ids or a dict of columns."""
+    return len(example["input_ids"] if isinstance(example, Mapping) else example)
+
+
+def until(examples: Iterator[Example], wanted: int | None) -> Iterator[Example]:
+    """Examples until they have this many tokens together; all of them if it is None."""
     total = 0
-    for ids in documents:
-        yield ids
-        total += len(ids)
+    for example in examples:
+        yield example
+        total += token_count(example)
         if wanted is not None and total >= wanted:
             return
 
 
-def counted(documents: Iterable[list[int]], counts: dict[str, int]) -> Iterator[list[int]]:
+def counted(examples: Iterable[Example], counts: dict[str, int]) -> Iterator[Example]:
     """Count documents and their tokens as they pass."""
-    for ids in documents:
+    for example in examples:
         counts["training_documents"] += 1
-        counts["training_tokens"] += len(ids)
-        yield ids
+        counts["training_tokens"] += token_count(example)
+        yield example
 
 
 def refuse_none(rows: Iterator[dict[str, np.ndarray]], source: str) -> Iterator[dict[str, np.ndarray]]:

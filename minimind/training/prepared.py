@@ -9,18 +9,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import getfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data import TokenStore, find_files, open_rows
+from ..data import Example, TokenStore, find_files, open_rows
 from ..errors import UserError
 from ..metrics import HeldOut
-from ..settings import PretrainSettings
+from ..settings import CorpusSettings
 from ..tokenizer import Tokenizer
 
 CORPUS_FILE = Path("data", "corpus.json")
@@ -32,13 +33,32 @@ MADE_BY = ("data", "tokenizer", "metrics/perplexity.py", "training/corpus.py", "
 """Files and folders of this package that decide what a corpus becomes."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What differs from stage to stage in how documents become what training reads."""
+
+    name: str
+    """Tells its rows from those of every other recipe, so that these are not shared."""
+    kind: str
+    """What the rows of a file are, one of `KINDS`."""
+    examples: Callable[[Tokenizer, Iterable[Any]], Iterator[Example]]
+    """Records, or documents of the world, as `pack_rows` takes them: token ids, or a dict of columns."""
+    held_out: Callable[[Tokenizer, list[Any]], list[HeldOut]]
+    """The documents that are held out, as they are measured."""
+
+    def files(self) -> list[Path]:
+        """Where its functions are written."""
+        return [Path(getfile(function)) for function in (self.examples, self.held_out)]
+
+
 @dataclass
 class Corpus:
     """What training reads."""
 
     tokenizer: Tokenizer
     rows: dict[str, np.ndarray]
-    """The documents to train on, packed: `input_ids`, `labels` and `document_ids`, each (rows, row_length), on disk."""
+    """The documents to train on, packed: `input_ids`, `document_ids`, `labels` and what other columns the recipe makes,
+    each (rows, row_length), on disk."""
     held_out: list[HeldOut]
     """Documents to measure on."""
     facts: dict[str, Any]
@@ -98,15 +118,19 @@ def read_corpus_file(folder: Path, names: Iterable[str] = tuple(STORED)) -> dict
     return stored
 
 
-def corpus_key(settings: PretrainSettings, vocab_size: int, tokens: int | None) -> dict[str, Any]:
+def corpus_key(
+    settings: CorpusSettings, recipe: Recipe, vocab_size: int, tokens: int | None
+) -> dict[str, Any]:
     """All that decides what a corpus becomes, by the names that a user knows."""
     key: dict[str, Any] = {
+        "made for": recipe.name,
+        "kind of rows": recipe.kind,
         "max_seq_len": settings.max_seq_len,
         "vocab_size": vocab_size if settings.tokenizer is None else None,
         "lower vocab_size": settings.tokenizer is None and settings.vocab_size is None,
         "tokenizer": None if settings.tokenizer is None else Tokenizer.load(settings.tokenizer).digest,
         "validation_documents": settings.validation_documents,
-        "code of minimind": code_digest(),
+        "code of minimind": code_digest(recipe.files()),
         "version of tokenizers": version("tokenizers"),
     }
     if settings.data_path is None:
@@ -121,10 +145,15 @@ def corpus_key(settings: PretrainSettings, vocab_size: int, tokens: int | None) 
     }
 
 
-def code_digest(package: Path = PACKAGE) -> str:
-    """Changes with the code that makes a corpus, and with the words that the world is written in."""
+def code_digest(others: Iterable[Path] = (), package: Path = PACKAGE) -> str:
+    """Changes with the code that makes a corpus, and with the words that the world is written in.
+
+    Args:
+        others: files that have a part in it, beside those of every stage.
+        package: where these are.
+    """
     code = hashlib.blake2b(digest_size=16)
-    for path in (package / name for name in MADE_BY):
+    for path in (*(package / name for name in MADE_BY), *others):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file() and file.parent.name != "__pycache__":
