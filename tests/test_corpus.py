@@ -468,6 +468,14 @@ def test_the_key_changes_with_every_file_that_decides_what_a_corpus_becomes(tmp_
     assert code_digest(package=package) in digests
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_copies_of_one_document_are_too_few(tmp_path, count):
+    data = tmp_path / "texts.jsonl"
+    data.write_text('{"text": "the cat sees the dog and the cat sees the tree"}\n' * count)
+    with pytest.raises(UserError, match=r"texts\.jsonl: found no two documents that differ"):
+        pretrain(tiny_settings(tmp_path, vocab_size=None))
+
+
 def make_it_of_an_earlier_version(folder: Path) -> None:
     """Leave in a run's folder what such a version left there."""
     path = folder / "data" / "corpus.json"

@@ -50,8 +50,8 @@ class Data:
     skip_bad_rows: bool = False
     """Leave out lines of the data that cannot be read, and list them, rather than stop."""
     prepared: str | None = None
-    """Folder of prepared data (rows, held-out documents, tokenizer) that several runs share. It is made if it is not
-    there. Default: equal runs beside each other share what the first of them has prepared."""
+    """Folder of prepared data (rows, held-out documents, tokenizer) that runs share. It is made if missing.
+    Default: equal runs beside each other share what the first of them has prepared."""
 
 
 @dataclass
