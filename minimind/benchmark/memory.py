@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,14 @@ MOST_BYTES = 1_500_000_000
 STEPS = 3
 DIFFERENT = 2000
 """Documents of the world that the file repeats, each time with another number: tokenizing does not get easier by it."""
+
+BETWEEN = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+"""A program that runs a command, and says the most memory that it held."""
 
 
 def memory_row(size: int = FILE_BYTES) -> Row:
@@ -61,10 +68,11 @@ def lines(size: int) -> Iterator[str]:
 
 
 def peak_bytes(command: list[str]) -> int:
-    """The most memory that a command held at once; what it prints is not shown, its progress and its errors are."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UserError(f"the training that was to be measured has ended with {process.returncode}")
-    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux kilobytes
+    """The most memory that a command held at once; what it prints is not shown, its progress and its errors are.
+
+    A process begins with the peak of the one that starts it, so a small process stands between it and ours.
+    """
+    done = subprocess.run([sys.executable, "-c", BETWEEN, *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"the training that was to be measured has ended with {done.returncode}")
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux kilobytes

@@ -264,7 +264,7 @@ def refuse_none(rows: Iterator[dict[str, np.ndarray]], source: str) -> Iterator[
     first = next(rows, None)
     if first is None:
         raise UserError(
-            f"{source}: found no two documents that differ; one is needed to train on, one to measure on"
+            f"{source}: found no two documents that differ; training needs at least two, one of them to measure on"
         )
     yield first
     yield from rows
