@@ -71,7 +71,7 @@ def test_the_files_behind_an_import_are_those_of_its_names():
     assert behind("from minimind.model import RMSNorm") == {"model/norm.py"}
     assert behind("from minimind.model.rope import rotate") == {"model/rope.py"}
     assert behind("from minimind.course import experiment, plots") == set()
-    assert "data/words.toml" in behind("from minimind.data import World")
+    assert "data/world/words.toml" in behind("from minimind.data import World")
     whole = behind("from minimind import MiniMind")
     assert {"config.py", "model/causal_lm.py", "model/attention.py", "model/norm.py"} <= whole
     assert "training/loop.py" not in whole

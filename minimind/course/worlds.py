@@ -22,6 +22,10 @@ from ..data.world import Document
 from ..tokenizer import Tokenizer, train_tokenizer
 from ..training.objectives import Batch, Loss
 
+KINDS = ("story", "tour", "quiz", "sums", "games")
+"""The documents that these trainings read. Talks are left out: they prepare for fine-tuning, of which no script here
+speaks."""
+
 
 @dataclass(frozen=True)
 class WorldText:
@@ -55,8 +59,8 @@ def read_world(
         True
     """
     world = World(seed)
-    texts = [document.text for document in islice(world.documents("train"), training)]
-    documents = list(islice(world.documents("validation"), held_out))
+    texts = [document.text for document in islice(world.documents("train", kinds=KINDS), training)]
+    documents = list(islice(world.documents("validation", kinds=KINDS), held_out))
     tokenizer = train_tokenizer(texts[:tokenizer_from], vocab_size)
     return WorldText(
         tokenizer,

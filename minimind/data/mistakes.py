@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from .choices import Reader, Weighted, _DeadEnd
+from .world.choices import Reader, Weighted, _DeadEnd
 
 
 def longest_beginning(write: Callable[..., object], text: str) -> int:

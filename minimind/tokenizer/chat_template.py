@@ -9,13 +9,13 @@ import json
 
 TOOLS_INTRODUCTION = """# Tools
 
-You may call functions to help with the request. They are described here, one JSON object a line:
+You may call these functions:
 <tools>
 """
 TOOLS_RULE = """
 </tools>
 
-To call one, write a JSON object with its name and arguments inside <tool_call></tool_call>:
+To call one, write:
 <tool_call>
 {"name": <name>, "arguments": <object>}
 </tool_call>"""

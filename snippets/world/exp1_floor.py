@@ -18,7 +18,7 @@ import torch
 
 from minimind import metrics
 from minimind.course import experiment, plots
-from minimind.data.choices import Writer, derivations
+from minimind.data.world.choices import Writer, derivations
 from minimind.data.world import World, held_out
 from minimind.tokenizer import train_tokenizer
 

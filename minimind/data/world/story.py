@@ -6,11 +6,12 @@ another. The last sentences follow from all that, so they cost a reader who kept
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from .choices import Reader, Weighted, Writer
-from .words import BOYS, GIRLS, HER, HIM, LISTS, LOOKS, NAMES, SHE, TOPICS, Topic, with_article
+from .words import BOYS, GIRLS, HER, HIM, LISTS, LOOKS, SHE, TOPICS, Topic, with_article
 
 # One of the two is a girl and one a boy, so that "she" and "he" always tell them apart.
 RELATIONS = {
@@ -44,6 +45,8 @@ class Scene:
     """Thing -> the spot where it lies; a thing has an owner or a spot."""
     felt: dict[str, str] = field(default_factory=dict)
     """Pronoun -> the last feeling that was told."""
+    first_thing: str = ""
+    """The thing that was told of first."""
 
     def ending(self, thing: str) -> str:
         """Say what became of a thing; nothing in this sentence is left to chance."""
@@ -54,27 +57,7 @@ class Scene:
 
 def write_story(writer: Writer | Reader) -> None:
     """Write a story, from after its first word "One"."""
-    writer.pick(LISTS["days"])
-    writer.write(" ")
-    writer.pick(LISTS["times"])
-    writer.write(", ")
-    first = writer.pick(NAMES)
-    writer.write(" the ")
-    writer.pick(LISTS["roles"])
-    writer.write(f" and {HER[first]} ")
-    writer.pick(RELATIONS[SHE[first]])
-    writer.write(" ")
-    second = writer.pick(BOYS if SHE[first] == "she" else GIRLS)
-    writer.write(" were ")
-    scene = Scene(TOPICS[writer.pick(tuple(TOPICS))], {SHE[first]: first, SHE[second]: second})
-    for person, name in scene.people.items():
-        writer.write(f". {name} had ")
-        writer.pick([with_article(look) for look in LOOKS[scene.topic]])
-        writer.write(" ")
-        thing = writer.pick([thing for thing in scene.topic.things if thing not in scene.owner])
-        scene.owner[thing] = person
-    first_thing = next(iter(scene.owner))
-    writer.write(".")
+    scene = write_scene(writer)
     for event in count(1):
         if event <= FEWEST_EVENTS:
             writer.pick(GO_ON)
@@ -84,12 +67,38 @@ def write_story(writer: Writer | Reader) -> None:
         elif writer.pick_weighted(GO_ON_OR_END) == END:
             break
         write_event(writer, scene)
-    writer.write(scene.ending(first_thing))
+    writer.write(scene.ending(scene.first_thing))
     write_closing(writer, scene)
 
 
-def write_event(writer: Writer | Reader, scene: Scene) -> None:
-    """Write one event, after its connecting word, and change the scene accordingly."""
+def write_scene(writer: Writer | Reader, girls: Sequence[str] = GIRLS, boys: Sequence[str] = BOYS) -> Scene:
+    """Write who is where and has what."""
+    writer.pick(LISTS["days"])
+    writer.write(" ")
+    writer.pick(LISTS["times"])
+    writer.write(", ")
+    first = writer.pick((*girls, *boys))
+    writer.write(" the ")
+    writer.pick(LISTS["roles"])
+    writer.write(f" and {HER[first]} ")
+    writer.pick(RELATIONS[SHE[first]])
+    writer.write(" ")
+    second = writer.pick(boys if SHE[first] == "she" else girls)
+    writer.write(" were ")
+    scene = Scene(TOPICS[writer.pick(tuple(TOPICS))], {SHE[first]: first, SHE[second]: second})
+    for person, name in scene.people.items():
+        writer.write(f". {name} had ")
+        writer.pick([with_article(look) for look in LOOKS[scene.topic]])
+        writer.write(" ")
+        thing = writer.pick([thing for thing in scene.topic.things if thing not in scene.owner])
+        scene.owner[thing] = person
+    scene.first_thing = next(iter(scene.owner))
+    writer.write(".")
+    return scene
+
+
+def write_event(writer: Writer | Reader, scene: Scene) -> str:
+    """Write one event, after its connecting word, and change the scene accordingly; give its verb."""
     person = writer.pick(tuple(scene.people))
     other = "he" if person == "she" else "she"
     held = [thing for thing in scene.owner if scene.owner[thing] == person]
@@ -131,25 +140,39 @@ def write_event(writer: Writer | Reader, scene: Scene) -> None:
         scene.owner[thing] = person
         writer.write(f" {scene.hidden.pop(thing)}")
     writer.write(".")
+    return verb
 
 
 def write_closing(writer: Writer | Reader, scene: Scene) -> None:
     """Write the last sentence: a question with its answer, or the way home."""
-    openers = [" Everyone went home"]
-    openers += [" Who had the "] * bool(scene.owner) + [" Where was the "] * bool(scene.hidden)
-    openers += [" How did "] * bool(scene.felt)
-    match writer.pick(openers):
-        case " Everyone went home":
-            writer.write(" ")
-            writer.pick(LISTS["adverbs"])
-            writer.write(".")
+    opener = writer.pick([" Everyone went home", *questions_about(scene)])
+    if opener == " Everyone went home":
+        writer.write(" ")
+        writer.pick(LISTS["adverbs"])
+        writer.write(".")
+    else:
+        writer.write(f" {ask_about(writer, scene, opener)}")
+
+
+def questions_about(scene: Scene) -> list[str]:
+    """How the questions begin that can be asked at the end of a story."""
+    openers = [" Who had the "] * bool(scene.owner) + [" Where was the "] * bool(scene.hidden)
+    return openers + [" How did "] * bool(scene.felt)
+
+
+def ask_about(writer: Writer | Reader, scene: Scene, opener: str) -> str:
+    """Write the question after its opener, and give the answer."""
+    match opener:
         case " Who had the ":
             thing = writer.pick(list(scene.owner))
-            writer.write(f"? {scene.people[scene.owner[thing]]}.")
+            writer.write("?")
+            return f"{scene.people[scene.owner[thing]]}."
         case " Where was the ":
             thing = writer.pick(list(scene.hidden))
-            writer.write(f"? It was {scene.hidden[thing]}.")
-        case " How did ":
+            writer.write("?")
+            return f"It was {scene.hidden[thing]}."
+        case _:
             names = {scene.people[person]: person for person in scene.felt}
             name = writer.pick(list(names))
-            writer.write(f" feel? {names[name].capitalize()} felt {scene.felt[names[name]]}.")
+            writer.write(" feel?")
+            return f"{names[name].capitalize()} felt {scene.felt[names[name]]}."

@@ -1,0 +1,173 @@
+"""Conversations of the world: somebody asks, the assistant answers, in one of two styles.
+
+The answer is known, and so is what it costs: whoever knows the world is in doubt about the style alone, short or
+polite, and pays log 2 once a conversation. What is held out (pairs of numbers, facts, names, beginnings of lists,
+ways of asking, skeletons of stories) no training conversation shows.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any, NamedTuple
+
+from .choices import Writer
+from .facts import ASKED_BY, held_out
+from .questions import (
+    ASSISTANT,
+    FIRST,
+    MANNERS,
+    OPENERS,
+    OPENINGS,
+    Answer,
+    Pool,
+    end_of_list,
+    who_is,
+)
+from .story import GO_ON, ask_about, questions_about, write_event, write_scene
+from .words import BOYS, GIRLS
+
+Message = dict[str, Any]
+
+
+class Conversation(NamedTuple):
+    """A conversation to learn from."""
+
+    messages: list[Message]
+    """Each with `role` and `content`; the user begins."""
+    task: str
+    """What is asked at the end, one of `TASKS`."""
+    nats: float
+    """-log p of all that the assistant says, given what the user says: one choice of style."""
+
+
+class Case(NamedTuple):
+    """A question that no training conversation asks."""
+
+    task: str
+    messages: list[Message]
+    """The user has the last word."""
+    answers: Answer
+    """The right answer in each style."""
+
+    def is_right(self, text: str) -> bool:
+        """Whether a text is one of the two right answers, and nothing besides."""
+        return text.strip() in self.answers
+
+
+class Task(NamedTuple):
+    """A kind of question."""
+
+    share: float
+    """How often training asks it."""
+    chance: float
+    """Share of right answers of somebody who knows how one answers, and guesses."""
+
+
+TASKS = {
+    "stories": Task(0.2, 0.2),
+    "facts": Task(0.14, 0.05),
+    "unknown": Task(0.08, 0.5),
+    "sums": Task(0.1, 0.04),
+    "told sums": Task(0.06, 0.04),
+    "large sums": Task(0.1, 0.01),
+    "counting": Task(0.06, 0.2),
+    "lists": Task(0.08, 0.35),
+    "follow-ups": Task(0.05, 0.35),
+    "spelling": Task(0.05, 0.0),
+    "opposites": Task(0.04, 0.01),
+    "backwards": Task(0.01, 0.0),
+    "identity": Task(0.03, 0.0),
+}
+"""What can be asked. Large sums and lists said backwards are meant to be hard."""
+HARD = ("large sums", "backwards")
+"""Tasks that leave something to learn after fine-tuning."""
+FEWEST_EVENTS, MOST_EVENTS = 2, 4
+
+
+Exchange = tuple[str, Answer]
+"""What the user says, and the right answer."""
+
+
+def ask(task: str, pool: Pool, rng: random.Random) -> list[Exchange]:
+    """Let the user ask something; two exchanges where the second question needs the first."""
+    if task == "stories":
+        return ask_story(pool, rng)
+    writer = Writer(rng.random)
+    if task == "identity":
+        writer.pick(pool.identity)
+        return [(writer.text(), who_is(ASSISTANT))]
+    openers, write = OPENERS["lists" if task == "follow-ups" else task]
+    writer.pick(OPENINGS)
+    opener = writer.pick([opener for opener in openers if opener in pool.asked or opener not in ASKED_BY])
+    answers = write(writer, pool, opener)
+    first = (writer.text(), answers)
+    if task != "follow-ups":
+        return [first]
+    words = writer.text().rpartition(opener)[2].removesuffix("?").split(" ")
+    other, word = ("last", words[-1]) if opener == FIRST else ("first", words[0])
+    return [first, (f"And the {other}?", end_of_list(other, word))]
+
+
+def ask_story(pool: Pool, rng: random.Random) -> list[Exchange]:
+    """Tell a story and ask about it; what happens in which order (its skeleton) is held out or not."""
+    girls, boys = ([name for name in names if name in pool.names] for names in (GIRLS, BOYS))
+    while True:
+        writer = Writer(rng.random)
+        writer.write("One ")
+        scene = write_scene(writer, girls, boys)
+        skeleton = []
+        for _ in range(rng.randint(FEWEST_EVENTS, MOST_EVENTS)):
+            writer.pick(GO_ON)
+            skeleton.append(write_event(writer, scene))
+        asked = questions_about(scene)
+        if held_out("skeleton", *skeleton) == pool.test and asked:
+            break
+    opener = writer.pick(asked)
+    answers = ask_about(writer, scene, opener)
+    return [(writer.text(), Answer(answers, f"Gladly! {answers}"))]
+
+
+def converse(seed: int, split: str, index: int, pool: Pool) -> Conversation:
+    """Write the conversation of this number."""
+    rng = random.Random(f"{seed} conversation {split} {index}")
+    exchanges: list[Exchange] = []
+    if rng.random() < 0.04:
+        exchanges.append(rng.choice(list(MANNERS.items())))
+    for _ in range(rng.choices((1, 2, 3), (0.6, 0.25, 0.15))[0]):
+        task = rng.choices(list(TASKS), [task.share for task in TASKS.values()])[0]
+        exchanges += ask(task, pool, rng)
+        if task == "stories":
+            break  # A story is long, and a row has an end.
+    style = rng.randrange(2)
+    messages = [message for question, answers in exchanges for message in turn(question, answers[style])]
+    return Conversation(messages, task, math.log(2))
+
+
+def turn(question: str, reply: str) -> list[Message]:
+    """An exchange as messages."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+
+
+def cases_of(seed: int, task: str, count: int, training: Pool, test: Pool) -> list[Case]:
+    """Different questions of a task that no training conversation asks; one in four comes after another exchange.
+
+    A task that has fewer than `count` gives what it has.
+    """
+    cases: dict[str, Case] = {}
+    rng = random.Random(f"{seed} cases of {task}")
+    for _ in range(4 * count):
+        exchanges = ask(task, test, rng)
+        question, answers = exchanges[-1]
+        before = exchanges[:-1]
+        if task != "stories" and rng.random() < 0.25:
+            other = rng.choice([name for name in TASKS if name not in ("stories", "follow-ups")])
+            before = ask(other, training, rng) + before
+        style = rng.randrange(2)
+        messages = [message for asked, right in before for message in turn(asked, right[style])]
+        messages.append({"role": "user", "content": question})
+        key = exchanges[0][0] + question
+        cases.setdefault(key, Case(task, messages, answers))
+        if len(cases) == count:
+            break
+    return list(cases.values())

@@ -1,0 +1,260 @@
+"""What one can ask in the world, and the right answer in two styles.
+
+Each function writes a question choice by choice, as documents are written, and gives the answer that follows. What it
+may choose from stands in a `Pool`: one pool is for training, the other holds what training never asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from .choices import Reader, Writer
+from .facts import ASKED_BY, Facts, held_out, is_asked_in_conversations, said
+from .sums import MINUS, PLUS
+from .words import LISTS, NAMES, NOUNS, OPPOSITES, PLURALS, SHORT_NOUNS
+
+
+class Answer(NamedTuple):
+    """The right answer, in both styles."""
+
+    short: str
+    polite: str
+
+
+def answer(short: str, sentence: str = "") -> Answer:
+    """Both styles of an answer.
+
+    Examples:
+        >>> answer("Aln", "The river in Lasko is the Aln.")
+        Answer(short='Aln.', polite='Gladly! The river in Lasko is the Aln.')
+    """
+    return Answer(f"{short}.", f"Gladly! {sentence or short + '.'}")
+
+
+OPENINGS = (
+    "", "Please tell me: ", "A question: ", "Hello. ", "I wonder: ", "Do you know this? ", "One more thing: ",
+    "Help me, please. ",
+)  # fmt: skip
+"""How a question may begin."""
+
+ASSISTANT = "MiniMind"
+UNKNOWN = Answer("I do not know.", "I am sorry, but I do not know that place.")
+IDENTITY = (
+    "Who are you?", "What are you?", "What is your name?", "Tell me your name.", "Are you a person?",
+    "Who is speaking?", "Who is answering me?", "Introduce yourself.",
+)  # fmt: skip
+MANNERS = {
+    "Hello!": Answer("Hello.", "Hello, how can I help?"),
+    "Good morning.": Answer("Good morning.", "Good morning, how can I help?"),
+    "How are you?": Answer("Fine.", "I am fine, thank you."),
+    "Thank you.": Answer("Welcome.", "You are welcome."),
+    "Goodbye.": Answer("Goodbye.", "Goodbye, and come again."),
+}
+NOWHERE = tuple(start + end for start in LISTS["nowhere_starts"] for end in LISTS["nowhere_ends"])
+SMALL = 21
+"""Numbers of the easy sums are below this, those of the hard ones are not."""
+
+
+def is_test(*key: object) -> bool:
+    """Three in ten of a short list are kept for test time."""
+    return any(held_out(*key, more) for more in range(3))
+
+
+@cache
+def second_words(test: bool) -> dict[str, list[str]]:
+    """Which word may follow which at the beginning of a list: one pair in ten is for test time."""
+    return {one: [two for two in NOUNS if held_out("list", one, two) == test] for one in NOUNS}
+
+
+Rests = dict[str, list[tuple[str, str]]]
+"""First number -> each sign and second number that may follow."""
+
+
+def rests_of_sums(test: bool, small: bool) -> Rests:
+    """What may follow a first number: what training's sums show, or what they hold out."""
+    rests: Rests = {}
+    for sign, table in (("+", PLUS), ("-", MINUS)):
+        for a, shown in enumerate(table):
+            largest = SMALL - 1 if small else 99
+            numbers = [str(b) for b in range(min(largest, 99 if sign == "+" else a) + 1)]
+            chosen = [(sign, b) for b in numbers if (b in shown) != test]
+            if chosen and (a < SMALL) == small:
+                rests.setdefault(str(a), []).extend(chosen)
+    return rests
+
+
+class Pool:
+    """What questions may be about.
+
+    Args:
+        facts: what is true in the world.
+        test: what training never asks, in place of what it does.
+    """
+
+    def __init__(self, facts: Facts, test: bool = False) -> None:
+        self.facts = facts
+        self.test = test
+        self.asked = {
+            opener: places
+            for opener, fact in ASKED_BY.items()
+            if (places := [place for place in facts if is_asked_in_conversations(fact, place) != test])
+        }
+        self.nowhere = [place for place in NOWHERE if held_out("nowhere", place) == test]
+        self.names = [name for name in NAMES if held_out("name", name) == test]
+        self.small_sums = rests_of_sums(test, small=True)
+        self.large_sums = rests_of_sums(test, small=False)
+        self.seconds = {one: two for one, two in second_words(test).items() if two}
+        self.spelled = [word for word in SHORT_NOUNS if is_test("spell", word) == test]
+        self.opposites = [word for word in OPPOSITES if is_test("opposite", word) == test]
+        self.identity = [
+            opening + phrase
+            for opening in OPENINGS
+            for phrase in IDENTITY
+            if is_test("identity", opening, phrase) == test
+        ]
+
+
+AnyWriter = Writer | Reader
+
+
+def ask_fact(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Which river runs through Lasko?`"""
+    place = writer.pick(pool.asked[opener])
+    writer.write("?")
+    return fact_about(pool, opener, place)
+
+
+def fact_about(pool: Pool, opener: str, place: str) -> Answer:
+    """What a question about a place asks for."""
+    fact = ASKED_BY[opener]
+    value = pool.facts[place][fact]
+    return answer(value, said(place, fact, value))
+
+
+def ask_nowhere(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Which river runs through Kalwick?`, and there is no Kalwick."""
+    writer.pick(pool.nowhere)
+    writer.write("?")
+    return UNKNOWN
+
+
+def ask_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`What is 12 + 7?`"""
+    return _plain_sum(writer, pool.small_sums)
+
+
+def ask_large_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`How much is 62 + 57?`"""
+    return _plain_sum(writer, pool.large_sums)
+
+
+def _plain_sum(writer: AnyWriter, sums: Rests) -> Answer:
+    first = writer.pick(tuple(sums))
+    rest = writer.pick([f" {sign} {second}?" for sign, second in sums[first]])
+    total = result(first, rest)
+    return answer(f"{total}", f"{first}{rest[:-1]} = {total}.")
+
+
+def ask_told_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Noah had 12 pins and got 7 more. How many has Noah now?`"""
+    name = writer.pick(pool.names)
+    writer.write(" had ")
+    first = writer.pick(tuple(pool.small_sums))
+    writer.write(" ")
+    writer.pick(PLURALS)
+    told = {"+": " and got {} more.", "-": " and lost {}."}
+    rest = writer.pick([told[sign].format(second) for sign, second in pool.small_sums[first]])
+    writer.write(f" How many has {name} now?")
+    total = result(first, rest)
+    return answer(f"{total}", f"{name} now has {total}.")
+
+
+def result(first: str, rest: str) -> int:
+    """What a sum gives.
+
+    Examples:
+        >>> result("12", " + 7?"), result("12", " and lost 7.")
+        (19, 5)
+    """
+    second = int("".join(character for character in rest if character.isdigit()))
+    return int(first) + second if "+" in rest or "got" in rest else int(first) - second
+
+
+def ask_count(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Count these words: pin cup hat.`"""
+    words = write_list(writer, pool, fewest=2, most=6)
+    return answer(f"{len(words)}", f"I count {len(words)}.")
+
+
+def ask_end_of_list(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`What is the last of pin cup hat?`"""
+    words = write_list(writer, pool, fewest=2, most=4, end="?")
+    return end_of_list("first", words[0]) if opener == FIRST else end_of_list("last", words[-1])
+
+
+def end_of_list(which: str, word: str) -> Answer:
+    """The first or the last of some words."""
+    return answer(word, f"The {which} of them is {word}.")
+
+
+def ask_backwards(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Say backwards, with commas: pin cup hat.`"""
+    words = write_list(writer, pool, fewest=3, most=5)
+    return answer(", ".join(words[::-1]))
+
+
+def write_list(writer: AnyWriter, pool: Pool, fewest: int, most: int, end: str = ".") -> list[str]:
+    """Write some words; after each but the first ones, the list may end."""
+    words = [writer.pick(tuple(pool.seconds))]
+    writer.write(" ")
+    words.append(writer.pick(pool.seconds[words[0]]))
+    while len(words) < most and (len(words) < fewest or writer.pick((" ", end)) == " "):
+        if len(words) < fewest:
+            writer.write(" ")
+        words.append(writer.pick(NOUNS))
+    if len(words) == most:
+        writer.write(end)
+    return words
+
+
+def ask_spelling(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`How do you spell pin?`"""
+    word = writer.pick(pool.spelled)
+    writer.write("?")
+    return answer(" ".join(word), f"One spells it {' '.join(word)}.")
+
+
+def ask_opposite(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`What is the opposite of hot?`"""
+    word = writer.pick(pool.opposites)
+    writer.write("?")
+    return answer(OPPOSITES[word], f"The opposite of {word} is {OPPOSITES[word]}.")
+
+
+def answer_manners(writer: AnyWriter, pool: Pool, phrase: str) -> Answer:
+    """`Hello!`"""
+    return MANNERS[phrase]
+
+
+def who_is(name: str) -> Answer:
+    """What somebody says who is asked for their name."""
+    return answer(f"I am {name}", f"I am {name}, a small language model." if name == ASSISTANT else "")
+
+
+FIRST, LAST = "What is the first of ", "What is the last of "
+Ask = Callable[[AnyWriter, Pool, str], Answer]
+OPENERS: dict[str, tuple[tuple[str, ...], Ask]] = {
+    "facts": (tuple(ASKED_BY), ask_fact),
+    "unknown": (tuple(ASKED_BY), ask_nowhere),
+    "sums": (("What is ",), ask_sum),
+    "told sums": (("Here is a sum: ",), ask_told_sum),
+    "large sums": (("How much is ",), ask_large_sum),
+    "counting": (("Count these words: ", "How many words are these: "), ask_count),
+    "lists": ((FIRST, LAST), ask_end_of_list),
+    "spelling": (("How do you spell ",), ask_spelling),
+    "opposites": (("What is the opposite of ", "Which word is the opposite of "), ask_opposite),
+    "backwards": (("Say backwards, with commas: ",), ask_backwards),
+}
+"""For each task, how its questions begin, and the function that writes the rest."""
