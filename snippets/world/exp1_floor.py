@@ -18,8 +18,7 @@ import torch
 
 from minimind import metrics
 from minimind.course import experiment, plots
-from minimind.data.world.choices import Writer, derivations
-from minimind.data.world import World, held_out
+from minimind.data.world import World, Writer, derivations, held_out
 from minimind.tokenizer import train_tokenizer
 
 args = experiment.flags(__doc__, model="pretrain", documents=200, vocabularies=[300, 1024, 2048])

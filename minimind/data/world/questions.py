@@ -48,11 +48,17 @@ IDENTITY = (
 MANNERS = {
     "Hello!": Answer("Hello.", "Hello, how can I help?"),
     "Good morning.": Answer("Good morning.", "Good morning, how can I help?"),
-    "How are you?": Answer("Fine.", "I am fine, thank you."),
+    "How are you?": Answer("Fine.", "I am fine, thank you. And you?"),
     "Thank you.": Answer("Welcome.", "You are welcome."),
     "Goodbye.": Answer("Goodbye.", "Goodbye, and come again."),
 }
-NOWHERE = tuple(start + end for start in LISTS["nowhere_starts"] for end in LISTS["nowhere_ends"])
+NOWHERE = tuple(
+    place
+    for start in LISTS["nowhere_starts"]
+    for end in LISTS["nowhere_ends"]
+    if (place := start + end) not in LISTS["places"]
+)
+"""Places that do not exist."""
 SMALL = 21
 """Numbers of the easy sums are below this, those of the hard ones are not."""
 

@@ -66,6 +66,11 @@ class Talk:
         self.sentences = [
             said(place, fact, value) for place, facts in pool.facts.items() for fact, value in facts.items()
         ]
+        # One time in five the assistant is asked, else somebody with another name.
+        self.others = {
+            one: Weighted({ASSISTANT: 0.2} | {name: 0.8 / (len(NAMES) - 1) for name in NAMES if name != one})
+            for one in NAMES
+        }
         # A place that exists, or three times in ten one that does not: the same questions for both.
         self.places = {
             opener: Weighted(
@@ -110,7 +115,7 @@ class Talk:
         writer.write(" from ")
         writer.pick(LISTS["far_places"])
         writer.write(" and ")
-        other = writer.pick([ASSISTANT, *(name for name in NAMES if name != one)])
+        other = writer.pick_weighted(self.others[one])
         # Every fact is told here, those that nobody asks for too.
         writer.write(". ")
         writer.pick(self.sentences)

@@ -12,7 +12,7 @@ small tasks with words and letters. In a *talk* (see `talk.py`) somebody asks an
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import count
 from typing import NamedTuple
@@ -59,7 +59,7 @@ READ = ("story", "tour", "quiz", "sums", "games")
 """The kinds that `documents` writes where none are named."""
 
 
-def openers_of(kinds: Sequence[str]) -> Weighted:
+def openers_of(kinds: Collection[str]) -> Weighted:
     """The first words of documents of these kinds."""
     return Weighted({word: share for word, share in SHARES.items() if KINDS[word] in kinds})
 
@@ -100,7 +100,7 @@ class World:
         }
 
     def documents(
-        self, split: str = "train", start: int = 0, kinds: Sequence[str] = READ
+        self, split: str = "train", start: int = 0, kinds: Collection[str] = READ
     ) -> Iterator[Document]:
         """Yield documents without end; document `i` depends on (seed, split, i, kinds) alone.
 
