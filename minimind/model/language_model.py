@@ -56,9 +56,11 @@ class LanguageModel(nn.Module):
         """Let parameters that are one matrix be one; called again after weights were read."""
         raise NotImplementedError
 
-    def num_parameters(self) -> int:
-        """How many numbers are trained; a tied matrix counts once."""
-        return sum(weight.numel() for weight in self.parameters())
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the model has, or learns (those that are frozen left out); a tied matrix counts once."""
+        return sum(
+            weight.numel() for weight in self.parameters() if weight.requires_grad or not only_trainable
+        )
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **settings: Any) -> Tensor:
         """Continue the prompts; see `minimind.model.generate.generate` for the settings."""

@@ -32,9 +32,13 @@ def save(
         folder: made if it is missing.
 
     Raises:
-        UserError: if the folder cannot be written.
+        UserError: if the folder cannot be written, or the model has adapters: no such folder holds those.
     """
     folder = Path(folder)
+    if any(".lora_A." in name for name in weights):
+        raise UserError(
+            f"{folder}: a model with adapters is no whole model; merge them (merge_lora) or save them alone"
+        )
     described = config.to_hugging_face()
     described["torch_dtype"] = str(weights["lm_head.weight"].dtype).removeprefix("torch.")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -42,8 +46,8 @@ def save(
         del weights["lm_head.weight"]  # It is the embedding again; Hugging Face ties it when reading.
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_text(folder / "config.json", _json(described), durable=True)
-        replace_text(folder / GENERATION_CONFIG, _json(generation_config), durable=True)
+        replace_text(folder / "config.json", to_json(described), durable=True)
+        replace_text(folder / GENERATION_CONFIG, to_json(generation_config), durable=True)
         with write_aside(folder / WEIGHTS, durable=True) as part:
             save_file(weights, part, metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
@@ -63,13 +67,22 @@ def read_generation_config(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         named = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
         return {name: named[name] for name in SPECIAL_IDS if name in named} or dict(SPECIAL_IDS)
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: if the file is damaged, or holds something else.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged or not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: must hold one JSON object, found {type(config).__name__}")
-    return config
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold one JSON object, found {type(content).__name__}")
+    return content
 
 
 def read_weights(
@@ -116,5 +129,6 @@ def read_weights(
     return weights
 
 
-def _json(data: dict[str, Any]) -> str:
+def to_json(data: dict[str, Any]) -> str:
+    """As it stands in a file, for people to read."""
     return json.dumps(data, indent=2) + "\n"
