@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -144,7 +143,7 @@ def read_adapter_config(folder: str | Path) -> AdapterConfig:
         UserError: if the file is missing or damaged, or the adapter is more than plain LoRA.
     """
     path = Path(folder) / CONFIG
-    settings = _settings(path)
+    settings = read_json(_found(path))
     if settings.get("peft_type") != "LORA":
         raise UserError(f"{path}: peft_type is {settings.get('peft_type')!r}; only LORA can be read")
     # A setting that we do not have, and that is on, would change the numbers.
@@ -164,10 +163,6 @@ def read_adapter_config(folder: str | Path) -> AdapterConfig:
             raise UserError(f"{path}: {name} cannot be {read.get(name)!r}")
     base = str(settings.get("base_model_name_or_path") or "")
     return AdapterConfig(read["r"], read["lora_alpha"], read["lora_dropout"], read["use_rslora"], base)
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    return read_json(_found(path))
 
 
 def _found(path: Path) -> Path:
@@ -209,7 +204,7 @@ def _check_layers(linears: dict[str, nn.Linear], rank: int, matrices: Matrices, 
                 raise UserError(
                     f"{path}: lora_{matrix} of {name} has shape {found}, but this model and rank {rank} need {shape}"
                 )
-    settings = _settings(folder / CONFIG)
+    settings = read_json(folder / CONFIG)
     targets = settings.get("target_modules")
     narrowed = settings.get("layers_to_transform") is not None or settings.get("exclude_modules")
     if not isinstance(targets, list) or narrowed:
