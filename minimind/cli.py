@@ -127,19 +127,12 @@ def generate(given: settings.GenerateSettings) -> None:
 
 
 def evaluate(given: settings.EvaluateSettings) -> None:
-    """Print perplexity on held-out documents, with the floor where it is known."""
+    """Print perplexity on held-out documents, with the floor where it is known, and what the model can do."""
     from .evaluation import evaluate as measure
-    from .runs import describe_run
+    from .evaluation import report
 
     measured = measure(given)
-    if given.json:
-        print(json.dumps(measured))
-        return
-    floor = measured["floor_perplexity"]
-    print(f"{describe_run(measured['run'])}, on {measured['documents']:,} documents of {measured['source']}")
-    print(f"  perplexity     {measured['perplexity']:.3f}" + (f"   (floor {floor:.3f})" if floor else ""))
-    print(f"  bits per byte  {measured['bits_per_byte']:.3f}")
-    print(f"  tokens         {measured['tokens']:,}")
+    print(json.dumps(measured) if given.json else report(measured))
 
 
 def benchmark(given: settings.BenchmarkSettings) -> None:

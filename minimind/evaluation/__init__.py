@@ -1,5 +1,6 @@
 """Measuring what a trained model can do."""
 
 from .evaluate import evaluate
+from .report import report
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "report"]

@@ -1,4 +1,4 @@
-"""Measure a run's model on documents that it has not seen."""
+"""Measure a run's model on documents and questions that it has not seen."""
 
 from __future__ import annotations
 
@@ -11,49 +11,94 @@ from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, held_out, perplexity
 from ..model import load
+from ..model.adapters import load_adapter
 from ..runs import find_run, read_run
 from ..settings import EvaluateSettings
 from ..training.corpus import read_held_out
+from .tasks import answer_tasks, compare_tasks, task_figures
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
-    """Perplexity, its floor where known, and bits per byte, in fp32.
+    """Perplexity, its floor where known, and bits per byte; and how many questions are answered rightly. All in fp32.
 
-    Without `data_path` these are the documents that the run held out; for a run on the embedded world, as
-    many fresh ones as are asked for.
+    Without `data_path` the documents are those that the run held out; for a run on the embedded world, as
+    many fresh ones as are asked for. A fine-tuned run is measured on the documents of the world that its model was
+    pretrained on, as the pretrained one is, so that both compare. Questions are asked where the model has learned to
+    answer, and where it is asked for.
 
     Raises:
-        UserError: if the run or the data cannot be read.
+        UserError: if the run, the data or the adapter cannot be read.
     """
-    if settings.documents < 1:
-        raise UserError(f"documents must be at least 1, got {settings.documents}")
+    for name in ("documents", "cases"):
+        if getattr(settings, name) < 1:
+            raise UserError(f"{name} must be at least 1, got {getattr(settings, name)}")
     folder = find_run(settings.run)
+    other = find_run(settings.compare) if settings.compare is not None else None
+    run = read_run(folder) or {"settings": {}}
+    device = choose_device(settings.device)
     model, tokenizer = load(folder)
-    model.to(choose_device(settings.device))
-    documents, source = documents_for(folder, tokenizer, settings)
-    measured = perplexity(model, documents, show_progress=True)
-    return {
-        "run": str(folder),
+    measured: dict[str, Any] = {"run": str(folder)}
+    if settings.adapter is not None:
+        load_adapter(model, settings.adapter)
+        measured["adapter"] = settings.adapter
+    model.to(device)
+    documents, source = documents_for(folder, run, tokenizer, settings)
+    found = perplexity(model, documents, show_progress=True)
+    measured |= {
         "source": source,
         "documents": len(documents),
-        "perplexity": measured.perplexity,
-        "floor_perplexity": measured.floor_perplexity,
-        "bits_per_byte": measured.bits_per_byte,
-        "tokens": measured.tokens,
+        "perplexity": found.perplexity,
+        "floor_perplexity": found.floor_perplexity,
+        "bits_per_byte": found.bits_per_byte,
+        "tokens": found.tokens,
     }
+    if settings.tasks or other is not None or has_learned_to_answer(run, settings):
+        world = World(world_seed(run) or 0)
+        answers = answer_tasks(model, tokenizer, world, settings.cases, show_progress=True)
+        measured |= {"asked_of": name_of(world), **task_figures(answers)}
+        if other is not None:
+            model, tokenizer = load(other)
+            others = answer_tasks(model.to(device), tokenizer, world, settings.cases, show_progress=True)
+            measured["compare"] = {"run": str(other), **compare_tasks(answers, others)}
+    return measured
 
 
-def documents_for(folder: Path, tokenizer: Any, settings: EvaluateSettings) -> tuple[list[HeldOut], str]:
+def world_seed(run: dict[str, Any]) -> int | None:
+    """Seed of the world that a run's model was pretrained on; None for documents of the reader's own.
+
+    Args:
+        run: the contents of run.json. A fine-tuned run says there, under `data`, which world its model comes from.
+    """
+    learned_from, told = run.get("data"), run["settings"]
+    if isinstance(learned_from, dict) and "world_seed" in learned_from:
+        return learned_from["world_seed"]
+    return None if told.get("data_path") else told.get("seed", 0)
+
+
+def has_learned_to_answer(run: dict[str, Any], settings: EvaluateSettings) -> bool:
+    """Whether the model began from another one, which knew the world, and learned more."""
+    fine_tuned = run["settings"].get("from_weight") is not None or settings.adapter is not None
+    return fine_tuned and world_seed(run) is not None
+
+
+def name_of(world: World) -> str:
+    """A world in a few words."""
+    return f"the embedded world, seed {world.seed}"
+
+
+def documents_for(
+    folder: Path, run: dict[str, Any], tokenizer: Any, settings: EvaluateSettings
+) -> tuple[list[HeldOut], str]:
     """The documents to measure on, and where they come from."""
     if settings.data_path is not None:
         records = islice(
             read_records(settings.data_path, skip_bad_rows=settings.skip_bad_rows), settings.documents
         )
         return held_out(tokenizer, records), settings.data_path
-    trained_on = (read_run(folder) or {}).get("settings", {})
-    if trained_on.get("data_path"):
+    seed = world_seed(run)
+    if seed is None:
         documents, _ = read_held_out(folder)
-        return documents[: settings.documents], f"{trained_on['data_path']} (held out)"
-    seed = trained_on.get("seed", 0)
-    fresh = islice(World(seed).documents("validation"), settings.documents)
-    return held_out(tokenizer, fresh), f"the embedded world, seed {seed} (held out)"
+        return documents[: settings.documents], f"{run['settings'].get('data_path') or folder} (held out)"
+    world = World(seed)
+    fresh = islice(world.documents("validation"), settings.documents)
+    return held_out(tokenizer, fresh), f"{name_of(world)} (held out)"

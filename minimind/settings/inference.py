@@ -33,7 +33,7 @@ class GenerateSettings(Writer, Sampling):
 
 @dataclass
 class EvaluateSettings:
-    """Measure a trained model on documents that it has not seen."""
+    """Measure a trained model on documents and questions that it has not seen."""
 
     run: Positional[str] = "pretrain"
     """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
@@ -41,6 +41,15 @@ class EvaluateSettings:
     """JSONL file or pattern. Default: what the run held out."""
     documents: int = 1000
     """Most documents to read."""
+    tasks: bool = False
+    """Ask the questions of the embedded world too. A model that was fine-tuned from one that knows a world is asked in
+    any case."""
+    cases: int = 200
+    """Most questions a task."""
+    compare: str | None = None
+    """Another run: it answers the same questions, and the difference is told with its interval."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter that the model takes on first."""
     skip_bad_rows: bool = False
     """Leave out lines of the data that cannot be read, and list them, rather than stop."""
     device: str | None = None
