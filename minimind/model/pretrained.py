@@ -27,7 +27,7 @@ def save(
 
     Args:
         config: the model's shape.
-        generation_config: which ids start, end and fill a text.
+        generation_config: which ids start, end and fill a text; they stand in `config.json` too.
         weights: the model's state dict.
         folder: made if it is missing.
 
@@ -36,6 +36,7 @@ def save(
     """
     folder = Path(folder)
     described = config.to_hugging_face()
+    described.update((name, generation_config[name]) for name in SPECIAL_IDS if name in generation_config)
     described["torch_dtype"] = str(weights["lm_head.weight"].dtype).removeprefix("torch.")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     if config.tie_word_embeddings:
@@ -53,23 +54,34 @@ def save(
 def read_generation_config(folder: str | Path) -> dict[str, Any]:
     """What `generation_config.json` says: which ids start, end and fill a text, and what else stands there.
 
-    Where there is no such file, the ids are those that `config.json` names (as in older models of Hugging Face), and
-    where it names none, those of this package's tokenizers.
+    Where there is no such file, the ids are those that `config.json` names, as in older models of Hugging Face. An id
+    that nobody names is left out; `load` takes it from the tokenizer.
 
     Raises:
-        UserError: if the file is damaged.
+        UserError: if the file is damaged, or an id is no whole number.
     """
     path = Path(folder) / GENERATION_CONFIG
+    kept = None
     if not path.is_file():
-        named = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-        return {name: named[name] for name in SPECIAL_IDS if name in named} or dict(SPECIAL_IDS)
+        path, kept = path.with_name("config.json"), SPECIAL_IDS
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged or not JSON ({error})") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: must hold one JSON object, found {type(config).__name__}")
-    return config
+    for name in SPECIAL_IDS:
+        if config.get(name) is None:
+            config.pop(name, None)
+        elif not _are_ids(config[name], several=name == "eos_token_id"):
+            raise UserError(f"{path}: {name} must be a token id, found {config[name]!r}")
+    return {name: value for name, value in config.items() if kept is None or name in kept}
+
+
+def _are_ids(value: Any, several: bool) -> bool:
+    """Whether a value is a token id, or a list of them where there may be several."""
+    ids = value if several and isinstance(value, list) and value else [value]
+    return all(type(id) is int and id >= 0 for id in ids)
 
 
 def read_weights(
