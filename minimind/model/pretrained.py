@@ -36,7 +36,12 @@ def save(
     """
     folder = Path(folder)
     described = config.to_hugging_face()
-    described.update((name, generation_config[name]) for name in SPECIAL_IDS if name in generation_config)
+    ids = {name: generation_config[name] for name in SPECIAL_IDS if name in generation_config}
+    if list(ids.values()).count(ids.get("pad_token_id")) > 1:
+        del ids[
+            "pad_token_id"
+        ]  # Hugging Face trains no embedding of padding; as a start or end it needs one.
+    described.update(ids)
     described["torch_dtype"] = str(weights["lm_head.weight"].dtype).removeprefix("torch.")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     if config.tie_word_embeddings:
