@@ -120,7 +120,7 @@ def generate(given: settings.GenerateSettings) -> None:
     threads = Threads(torch.get_num_threads(), fixed=device.type != "cpu")
     ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]], device=device)
     print(given.prompt, end="", flush=True)
-    new = model.to(device).stream(ids, sampling=given, eos_token_id=tokenizer.eos_token_id)
+    new = model.to(device).stream(ids, sampling=given)
     for piece in stream_text(tokenizer, threads.watch(new)):
         print(piece, end="", flush=True)
     print()

@@ -2,15 +2,16 @@
 
 import copy
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
 from transformers.generation import logits_process as hf
 
 from minimind import ModelConfig
+from minimind.cli import main
 from minimind.errors import UserError
-from minimind.model import KVCache, MiniMind, sampling
+from minimind.model import KVCache, MiniMind, load, sampling
 from minimind.model.generate import generate_uncached
 from minimind.sampling import Sampling
 from minimind.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
@@ -261,8 +262,58 @@ def test_without_generation_config_the_ids_are_those_of_config_json(model, tmp_p
     assert MiniMind.from_pretrained(tmp_path).generation_config == model.generation_config
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "bos_token_id": 7, "eos_token_id": 9}))
-    named = MiniMind.from_pretrained(tmp_path).generation_config
-    assert named == {"bos_token_id": 7, "eos_token_id": 9}
+    assert MiniMind.from_pretrained(tmp_path).generation_config == {
+        "bos_token_id": 7,
+        "eos_token_id": 9,
+        "pad_token_id": 0,
+    }
+
+
+def test_ids_that_no_file_names_are_the_tokenizers(model, tmp_path):
+    """As in a folder of Hugging Face's, whose config.json says `"pad_token_id": null`."""
+    backend = train_tokenizer(["low lower lowest"], 262, SPECIAL_TOKENS[::-1])._backend
+    Tokenizer(backend, *SPECIAL_TOKENS).save(tmp_path)
+    wide = MiniMind(replace(model.config, vocab_size=262))
+    wide.generation_config = {"eos_token_id": [3, 5]}
+    wide.save_pretrained(tmp_path)
+    assert load(tmp_path)[0].generation_config == {
+        "pad_token_id": 2,
+        "bos_token_id": 1,
+        "eos_token_id": [3, 5],
+    }
+    (tmp_path / "generation_config.json").unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
+    assert load(tmp_path)[0].generation_config == {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 0}
+
+
+def test_the_command_stops_at_each_end_id_and_saving_keeps_them(model, tmp_path, capsys):
+    tokenizer = train_tokenizer(["low lower lowest"], 262)
+    torch.manual_seed(0)
+    wide = MiniMind(replace(model.config, vocab_size=262, tie_word_embeddings=False))  # draws almost evenly
+    start = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode("low")]])
+    sampling = Sampling(8, temperature=1, seed=0)
+    free = wide.generate(start, sampling=sampling, eos_token_id=None)[0, start.shape[1] :].tolist()
+    end = free[4]
+    assert not {261, end} & set(free[:4])
+    wide.generation_config["eos_token_id"] = [261, end]
+    wide.save_pretrained(tmp_path / "first")
+    MiniMind.from_pretrained(tmp_path / "first").save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    for name in ("generation_config.json", "config.json"):
+        assert json.loads((tmp_path / name).read_text())["eos_token_id"] == [261, end]
+    command = ["generate", str(tmp_path), "--prompt", "low", "--temperature", "1", "--max-new-tokens", "8"]
+    assert main([*command, "--device", "cpu"]) == 0
+    shown = tokenizer.decode(free[:5], skip_special_tokens=True)
+    assert capsys.readouterr().out == f"low{shown}\n"
+
+
+@pytest.mark.parametrize("wrong", ["</s>", [], ["a"], -1, True, 2.0])
+def test_an_end_that_is_no_id_is_refused(model, tmp_path, wrong):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": wrong}))
+    with pytest.raises(UserError, match=r"generation_config\.json: eos_token_id must be a token id, found"):
+        MiniMind.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[1, 2]"])

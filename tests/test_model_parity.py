@@ -40,6 +40,7 @@ def random_model(qk_norm: bool, **shape) -> MiniMind:
     """A model in which every weight matters: norms away from 1, matrices wide enough for sharp attention."""
     torch.manual_seed(3)
     model = MiniMind(ModelConfig(**{**TINY, **shape}, qk_norm=qk_norm))
+    del model.generation_config["pad_token_id"]  # Hugging Face gives the embedding of padding no gradient.
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(1.0, 0.3) if weight.dim() == 1 else weight.normal_(0.0, 0.1)
@@ -191,3 +192,18 @@ def test_tied_weights_are_in_the_state_dict_but_not_in_the_file(tmp_path):
         assert "lm_head.weight" not in file.keys()  # noqa: SIM118
     assert "lm_head.weight" in ours.state_dict()
     assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == 2
+
+
+@pytest.mark.parametrize("pad", [0, 2])
+def test_transformers_has_the_ids_and_trains_the_end_even_where_it_is_the_padding_too(tmp_path, pad):
+    ours = random_model(True)
+    ours.generation_config = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": pad}
+    ours.save_pretrained(tmp_path)
+    theirs = hugging_face(tmp_path)
+    assert (theirs.config.bos_token_id, theirs.config.eos_token_id) == (1, 2)
+    assert theirs.generation_config.pad_token_id == pad
+    assert theirs.model.embed_tokens.padding_idx == (0 if pad == 0 else None)
+    ids = torch.tensor([[1, 5, 2, 7, 2]])
+    for model in (ours, theirs):
+        model(ids, labels=ids).loss.backward()
+    assert_same_gradients(ours, theirs)

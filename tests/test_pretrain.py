@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_runs import arguments, tiny_settings, write_texts
+from transformers import AutoTokenizer
 
 from minimind import load
 from minimind.cli import main
 from minimind.data import TokenStore, read_records
 from minimind.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from minimind.training import pretrain
-from minimind.training.corpus import open_corpus
+from minimind.training.corpus import open_corpus, read_held_out
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +215,13 @@ def test_a_run_writes_the_special_ids_of_its_tokenizer(tmp_path):
     pretrain(tiny_settings(tmp_path, steps=2, vocab_size=None, tokenizer=str(tmp_path / "tokenizer")))
     written = json.loads((tmp_path / "run" / "generation_config.json").read_text())
     assert written == {"pad_token_id": 2, "bos_token_id": 3, "eos_token_id": 0}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config.items() >= written.items()
     assert load(tmp_path / "run")[0].generation_config == written
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert {name: getattr(theirs, name) for name in written} == written
+    document = read_held_out(tmp_path / "run")[0][0].ids
+    assert [*theirs(tokenizer.decode(document[1:-1])).input_ids, 0] == list(document)
 
 
 def test_bad_rows_are_left_out_and_listed_on_request(tmp_path, capsys):

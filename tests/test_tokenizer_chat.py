@@ -1,13 +1,19 @@
 """Conversations: the loss mask follows the structure, and transformers renders the same tokens."""
 
+import hashlib
+import json
 import random
+import shutil
 
 import pytest
+import tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from minimind.config import ModelConfig
+from minimind.data import encode_documents
 from minimind.errors import UserError
-from minimind.tokenizer import render_chat, train_tokenizer
+from minimind.tokenizer import Tokenizer, render_chat, train_tokenizer
 from minimind.tokenizer.chat_template import CHAT_TEMPLATE
 
 CONVERSATION = [
@@ -165,7 +171,7 @@ def random_messages(generator):
     return messages
 
 
-def test_transformers_renders_and_encodes_exactly_the_same_conversations(tokenizer, hugging_face):
+def test_transformers_renders_and_encodes_exactly_the_same_conversations_and_masks(tokenizer, hugging_face):
     generator = random.Random(0)
     for _ in range(300):
         messages = random_messages(generator)
@@ -173,22 +179,63 @@ def test_transformers_renders_and_encodes_exactly_the_same_conversations(tokeniz
             "tools": generator.choice([None, TOOLS]),
             "add_generation_prompt": generator.choice([False, True]),
         }
-        ids, _ = render_chat(tokenizer, messages, **options)
+        ids, mask = render_chat(tokenizer, messages, **options)
         text = hugging_face.apply_chat_template(messages, tokenize=False, **options)
         assert tokenizer.decode(ids) == text, messages
         assert hugging_face(text, add_special_tokens=False)["input_ids"] == ids, messages
-        assert hugging_face.apply_chat_template(messages, return_dict=False, **options) == ids, messages
+        given = hugging_face.apply_chat_template(
+            messages, return_dict=True, return_assistant_tokens_mask=True, **options
+        )
+        assert given["input_ids"] == ids, messages
+        assert given["assistant_masks"] == mask, messages
 
 
-def test_transformers_gives_the_same_ids_and_special_ids(tokenizer, hugging_face):
+def test_transformers_gives_the_same_ids_after_the_start_token_of_training(tokenizer, hugging_face):
     for text in ("the fox is 12 years old.\n\n  Isn't it?", "日本語 🙂", "cafe\u0301", ""):
-        assert hugging_face(text)["input_ids"] == tokenizer.encode(text)
+        document = next(encode_documents(tokenizer, [text]))
+        assert [*hugging_face(text)["input_ids"], tokenizer.eos_token_id] == document
+        assert hugging_face(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text)
         assert hugging_face.decode(tokenizer.encode(text)) == text
     assert hugging_face.pad_token_id == tokenizer.pad_token_id == 0
     assert hugging_face.bos_token_id == tokenizer.bos_token_id == 1
     assert hugging_face.eos_token_id == tokenizer.eos_token_id == 2
     assert len(hugging_face) == tokenizer.vocab_size
     assert hugging_face.chat_template == CHAT_TEMPLATE
+
+
+def test_a_tokenizer_with_other_special_tokens_is_rendered_with_its_own(tmp_path):
+    tokenizer = train_tokenizer(["the fox is under the bridge"], 262, ["<unk>", "<$A:1>", "</s>", "<pad>"])
+    tokenizer = Tokenizer(tokenizer._backend, "<pad>", "<$A:1>", "</s>")
+    tokenizer.save(tmp_path)
+    hugging_face = AutoTokenizer.from_pretrained(tmp_path)
+    ids, mask = render_chat(tokenizer, CONVERSATION)
+    given = hugging_face.apply_chat_template(
+        CONVERSATION, return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert (given["input_ids"], given["assistant_masks"]) == (ids, mask)
+    assert hugging_face("the fox")["input_ids"] == [1, *tokenizer.encode("the fox")]
+
+
+@pytest.mark.parametrize("before", [None, "<|im_end|>"])
+def test_a_tokenizer_of_other_people_gets_the_start_token_when_it_is_saved(tokenizer, tmp_path, before):
+    """Its file may have none, or another one; training begins a document with the start token in any case."""
+    backend = train_tokenizer(["the fox"], 261)._backend
+    backend.post_processor = before and TemplateProcessing(f"{before} $A", special_tokens=[(before, 2)])
+    (tmp_path / "tokenizer.json").write_text(backend.to_str())
+    tokenizer.save(tmp_path / "names")
+    shutil.copy(tmp_path / "names" / "tokenizer_config.json", tmp_path)
+    found = Tokenizer.load(tmp_path)
+    found.save(tmp_path / "saved")
+    assert (
+        Tokenizer.load(tmp_path / "saved").digest == found.digest == train_tokenizer(["the fox"], 261).digest
+    )
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")("the")["input_ids"] == [1, *found.encode("the")]
+
+
+def test_the_digest_is_that_of_a_file_from_before_the_start_token_was_in_it(tokenizer):
+    old = {**tokenizer._settings, "post_processor": None}
+    written = tokenizers.Tokenizer.from_str(json.dumps(old)).to_str()
+    assert hashlib.sha256(written.encode()).hexdigest() == tokenizer.digest
 
 
 def test_transformers_refuses_an_unknown_role_as_we_do(hugging_face):

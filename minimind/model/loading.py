@@ -20,7 +20,8 @@ def load(folder: str | Path) -> tuple[MiniMind, Tokenizer]:
             them it is, is said on stderr. `shipped/pretrain` is the latter in any case.
 
     Returns:
-        The model in fp32, ready to generate, and its tokenizer.
+        The model in fp32, ready to generate, and its tokenizer. A start, end or padding id that the folder does not
+        name for the model is the tokenizer's.
 
     Raises:
         UserError: if there is no such run, or something in it is missing or damaged.
@@ -43,4 +44,5 @@ def load(folder: str | Path) -> tuple[MiniMind, Tokenizer]:
     trained_with = trained_on.get("tokenizer_digest") if isinstance(trained_on, dict) else None
     if trained_with not in (None, tokenizer.digest):
         raise UserError(f"{found}: tokenizer.json is not the tokenizer that this run was trained with")
+    model.generation_config = {**tokenizer.special_ids, **model.generation_config}
     return model, tokenizer

@@ -27,7 +27,7 @@ def save(
 
     Args:
         config: the model's shape.
-        generation_config: which ids start, end and fill a text.
+        generation_config: which ids start, end and fill a text; they stand in `config.json` too.
         weights: the model's state dict.
         folder: made if it is missing.
 
@@ -40,6 +40,11 @@ def save(
             f"{folder}: a model with adapters is no whole model; merge them (merge_lora) or save them alone"
         )
     described = config.to_hugging_face()
+    ids = {name: generation_config[name] for name in SPECIAL_IDS if name in generation_config}
+    if list(ids.values()).count(ids.get("pad_token_id")) > 1:
+        # Hugging Face trains no embedding of padding; as a start or end it needs one.
+        del ids["pad_token_id"]
+    described.update(ids)
     described["torch_dtype"] = str(weights["lm_head.weight"].dtype).removeprefix("torch.")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     if config.tie_word_embeddings:
@@ -57,17 +62,22 @@ def save(
 def read_generation_config(folder: str | Path) -> dict[str, Any]:
     """What `generation_config.json` says: which ids start, end and fill a text, and what else stands there.
 
-    Where there is no such file, the ids are those that `config.json` names (as in older models of Hugging Face), and
-    where it names none, those of this package's tokenizers.
+    Where there is no such file, the ids are those that `config.json` names, as in older models of Hugging Face. An id
+    that nobody names is left out; `load` takes it from the tokenizer.
 
     Raises:
-        UserError: if the file is damaged.
+        UserError: if the file is damaged, or an id is no whole number.
     """
-    path = Path(folder) / GENERATION_CONFIG
+    path, kept = Path(folder) / GENERATION_CONFIG, None
     if not path.is_file():
-        named = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-        return {name: named[name] for name in SPECIAL_IDS if name in named} or dict(SPECIAL_IDS)
-    return read_json(path)
+        path, kept = path.with_name("config.json"), SPECIAL_IDS
+    config = read_json(path)
+    for name in SPECIAL_IDS:
+        if config.get(name) is None:
+            config.pop(name, None)
+        elif not _are_ids(config[name], several=name == "eos_token_id"):
+            raise UserError(f"{path}: {name} must be a token id, found {config[name]!r}")
+    return {name: value for name, value in config.items() if kept is None or name in kept}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -83,6 +93,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold one JSON object, found {type(content).__name__}")
     return content
+
+
+def _are_ids(value: Any, several: bool) -> bool:
+    """Whether a value is a token id, or a list of them where there may be several."""
+    ids = value if several and isinstance(value, list) and value else [value]
+    return all(type(id) is int and id >= 0 for id in ids)
+>>>>>>> 23dbed1
 
 
 def read_weights(

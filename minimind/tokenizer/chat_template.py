@@ -1,6 +1,7 @@
 """The layout of `chat.py` in the template language of `transformers`, saved with every tokenizer.
 
-A test holds the two against each other.
+`{% generation %}` surrounds what is trained on: there `transformers` finds the loss mask. A test holds the ids and the
+mask of both against each other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CHAT_TEMPLATE = """\
 {{- RULE }}
 {%- endmacro %}
 {%- if tools and (not messages or messages[0].role != 'system') %}
-{{- '<|im_start|>system\\n' + tools_text() + '<|im_end|>\\n' }}
+{{- bos_token + 'system\\n' + tools_text() + eos_token + '\\n' }}
 {%- endif %}
 {%- for message in messages %}
 {%- if message.role not in ['system', 'user', 'assistant', 'tool'] %}
@@ -35,29 +36,33 @@ CHAT_TEMPLATE = """\
 {%- endif %}
 {%- set content = (message.content or '') | trim %}
 {%- if message.role == 'tool' %}
-{{- '<|im_start|>user\\n<tool_response>\\n' + content + '\\n</tool_response><|im_end|>\\n' }}
-{%- else %}
-{{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.role == 'assistant' and message.reasoning_content %}
+{{- bos_token + 'user\\n<tool_response>\\n' + content + '\\n</tool_response>' + eos_token + '\\n' }}
+{%- elif message.role == 'assistant' %}
+{{- bos_token + 'assistant\\n' }}
+{%- generation %}
+{%- if message.reasoning_content %}
 {{- '<think>\\n' + message.reasoning_content | trim + '\\n</think>\\n\\n' }}
 {%- endif %}
 {{- content }}
-{%- if message.role == 'system' and loop.first and tools %}
-{{- ('\\n\\n' if content else '') + tools_text() }}
-{%- endif %}
-{%- if message.role == 'assistant' and message.tool_calls %}
-{%- for tool_call in message.tool_calls %}
+{%- for tool_call in message.tool_calls or [] %}
 {%- set call = tool_call.function or tool_call %}
 {{- '\\n' if content or not loop.first else '' }}
 {{- '<tool_call>\\n{"name": ' + call.name | tojson + ', "arguments": ' }}
 {{- call.arguments if call.arguments is string else call.arguments | tojson }}
 {{- '}\\n</tool_call>' }}
 {%- endfor %}
+{{- eos_token }}
+{%- endgeneration %}
+{{- '\\n' }}
+{%- else %}
+{{- bos_token + message.role + '\\n' + content }}
+{%- if message.role == 'system' and loop.first and tools %}
+{{- ('\\n\\n' if content else '') + tools_text() }}
 {%- endif %}
-{{- '<|im_end|>\\n' }}
+{{- eos_token + '\\n' }}
 {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
-{{- '<|im_start|>assistant\\n' }}
+{{- bos_token + 'assistant\\n' }}
 {%- endif %}
 """.replace("INTRODUCTION", json.dumps(TOOLS_INTRODUCTION)).replace("RULE", json.dumps(TOOLS_RULE))

@@ -45,19 +45,38 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer, pad_token: str, bos_token: str, eos_token: str) -> None:
         self.pad_token, self.bos_token, self.eos_token = pad_token, bos_token, eos_token
-        self._settings = backend.to_str()  # as it is saved; the next line is a setting of this process only
-        self._backend = tokenizers.Tokenizer.from_str(self._settings)
-        self._backend.encode_special_tokens = True
-        self._bytes: dict[int, bytes] | None = None
+        self._backend = backend
         self.pad_token_id = self._id_of(pad_token)
         self.bos_token_id = self._id_of(bos_token)
         self.eos_token_id = self._id_of(eos_token)
+        self._settings = json.loads(backend.to_str())
+        self._settings["post_processor"] = self._start_a_text()
+        self._saved = _to_json(self._settings)
+        self._backend = tokenizers.Tokenizer.from_str(self._saved)
+        self._backend.encode_special_tokens = True  # a setting of this process: it is not saved
+        self._bytes: dict[int, bytes] | None = None
 
     def _id_of(self, token: str) -> int:
         id = self._backend.token_to_id(token)
         if id is None:
             raise UserError(f"the tokenizer has no token {token!r}")
         return id
+
+    def _start_a_text(self) -> dict[str, Any]:
+        """What makes `transformers` begin a text with the start token, as a document begins in training.
+
+        Our own `encode` leaves special tokens to its caller. The library has a short form for this, in which some
+        signs that a token may have mean something else.
+        """
+        token = self.bos_token
+        start = {"SpecialToken": {"id": token, "type_id": 0}}
+        first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+        return {
+            "type": "TemplateProcessing",
+            "single": [start, first],
+            "pair": [start, first, start, second],
+            "special_tokens": {token: {"id": token, "ids": [self.bos_token_id], "tokens": [token]}},
+        }
 
     @property
     def vocab_size(self) -> int:
@@ -71,8 +90,8 @@ class Tokenizer:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the saved tokenizer: two tokenizers with the same digest give the same ids."""
-        return hashlib.sha256(self._settings.encode()).hexdigest()
+        """SHA-256 of all that `encode` depends on: two tokenizers with the same digest give the same ids."""
+        return hashlib.sha256(_to_json({**self._settings, "post_processor": None}).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Turn text into ids.
@@ -116,26 +135,25 @@ class Tokenizer:
             id: token.encode() if token in special else to_bytes(token)
             for token, id in sorted(self._backend.get_vocab().items(), key=lambda item: item[1])
         }
-        merges = json.loads(self._settings)["model"]["merges"]
+        merges = self._settings["model"]["merges"]
         return BPE(vocab, [(to_bytes(left), to_bytes(right)) for left, right in merges])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads."""
+        # Nothing here says whether a text gets a start token: the post-processor in tokenizer.json does.
         config = {
             # Without this name, a Qwen3 config beside it makes transformers build another tokenizer.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": self.pad_token,
             "bos_token": self.bos_token,
             "eos_token": self.eos_token,
-            "add_bos_token": False,
-            "add_eos_token": False,
             "clean_up_tokenization_spaces": False,
             "chat_template": CHAT_TEMPLATE,
         }
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            replace_text(folder / "tokenizer.json", self._settings + "\n")
+            replace_text(folder / "tokenizer.json", self._saved + "\n")
             text = json.dumps(config, indent=2, ensure_ascii=False)
             replace_text(folder / "tokenizer_config.json", text + "\n")
         except OSError as error:
@@ -170,6 +188,11 @@ class Tokenizer:
             return cls(backend, *(str(name) for name in names))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+
+def _to_json(settings: dict[str, Any]) -> str:
+    """As the library itself writes it: short, and with all letters."""
+    return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
 
 
 def _token_name(config: Any, key: str) -> str | None:
