@@ -99,7 +99,6 @@ def _are_ids(value: Any, several: bool) -> bool:
     """Whether a value is a token id, or a list of them where there may be several."""
     ids = value if several and isinstance(value, list) and value else [value]
     return all(type(id) is int and id >= 0 for id in ids)
->>>>>>> 23dbed1
 
 
 def read_weights(
