@@ -126,6 +126,18 @@ def generate(given: settings.GenerateSettings) -> None:
     print()
 
 
+def chat(given: settings.ChatSettings) -> None:
+    """Answer what is asked, as it is asked."""
+    import torch
+
+    from .device import choose_device
+    from .inference.terminal import chat as talk
+    from .training.threads import Threads
+
+    threads = Threads(torch.get_num_threads(), fixed=choose_device(given.device).type != "cpu")
+    talk(given, threads.watch)
+
+
 def evaluate(given: settings.EvaluateSettings) -> None:
     """Print perplexity on held-out documents, with the floor where it is known, and what the model can do."""
     from .evaluation import evaluate as measure
@@ -181,6 +193,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "tokenizer": (settings.TokenizerSettings, tokenizer),
     "pretrain": (settings.PretrainSettings, pretrain),
     "generate": (settings.GenerateSettings, generate),
+    "chat": (settings.ChatSettings, chat),
     "evaluate": (settings.EvaluateSettings, evaluate),
     "benchmark": (settings.BenchmarkSettings, benchmark),
     "run": (settings.RunSettings, run),

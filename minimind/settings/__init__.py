@@ -6,13 +6,14 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 """
 
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
-from .inference import BenchmarkSettings, EvaluateSettings, GenerateSettings
+from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
 from .tools import DataSettings, TokenizerSettings
 from .training import WORLD_STEPS, CorpusSettings, PretrainSettings, TrainingSettings
 
 __all__ = [
     "WORLD_STEPS",
     "BenchmarkSettings",
+    "ChatSettings",
     "CorpusSettings",
     "DataSettings",
     "DoctorSettings",

@@ -31,6 +31,29 @@ class GenerateSettings(Writer, Sampling):
     seed: int | None = 0
 
 
+@dataclass(frozen=True)
+class Speaker:
+    """Who answers, and what it is told before."""
+
+    run: Positional[str] = "full_sft"
+    """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter for this model."""
+    system: str = ""
+    """What the model is told before everything else."""
+    device: str | None = None
+    """cuda, mps or cpu. Default: the first of these that is there."""
+
+
+@dataclass(frozen=True)
+class ChatSettings(Speaker, Sampling):
+    """Talk with a trained model: in the terminal, or with a question a line through a pipe."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.7
+    seed: int | None = 0
+
+
 @dataclass
 class EvaluateSettings:
     """Measure a trained model on documents and questions that it has not seen."""
