@@ -200,6 +200,8 @@ class Terminal:
                 file.write(("" if before in (b"", b"\n") else "\n") + row + "\n")
         except OSError as error:
             raise UserError(explain_os_error(error)) from None
+        except ValueError:
+            raise UserError("/save: no file can have this name") from None
         say(f"({path}: a row of {len(self.chat.conversation)} messages was added)")
 
     def model(self, run: str) -> None:
