@@ -309,7 +309,7 @@ def test_an_adapter_is_put_on_the_model_and_another_model_goes_without(run, monk
     assert main(["chat", str(run), "--adapter", "folder", "--max-new-tokens", "9", "--device", "cpu"]) == 0
     assert adapted == ["folder"]
     said = capsys.readouterr()
-    assert "[1 tokens; " in said.err
+    assert "[1 token; " in said.err
     assert "[9 tokens, the most it may write; " in said.err
 
 

@@ -22,6 +22,7 @@ from ..arguments import complain, explain_os_error
 from ..device import choose_device
 from ..errors import UserError
 from ..model import load
+from ..progress import counted
 from ..runs import find_run
 from ..settings import ChatSettings
 from .chat import Chat
@@ -164,7 +165,9 @@ class Terminal:
             )
             self.said_forgotten = True
         limit = ", the most it may write" if chat.tokens == chat.limit else ""
-        say(f"[{chat.tokens} tokens{limit}; {chat.tokens / max(chat.seconds, 1e-9):,.0f} tokens/s]")
+        say(
+            f"[{counted(chat.tokens, 'token')}{limit}; {chat.tokens / max(chat.seconds, 1e-9):,.0f} tokens/s]"
+        )
 
     def obey(self, words: str) -> None:
         """Carry out a command."""
