@@ -210,6 +210,8 @@ def test_question_and_answer_stay_within_the_context(chat):
         assert len(chat.prompt.ids) + chat.limit == 128
     assert chat.prompt.forgotten == 6
     assert len(chat.messages) == 8
+    list(chat.reply(TEXT * 9))
+    assert 60 <= len(chat.prompt.ids) <= 64
 
 
 # The terminal.
@@ -311,6 +313,20 @@ def test_an_adapter_is_put_on_the_model_and_another_model_goes_without(run, monk
     said = capsys.readouterr()
     assert "[1 token; " in said.err
     assert "[9 tokens, the most it may write; " in said.err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_control_characters_of_the_model_do_not_reach_a_terminal(
+    run, tokenizer, monkeypatch, capsys, terminal
+):
+    def load_adapter(model, folder):
+        only_writes(SimpleNamespace(model=model, tokenizer=tokenizer), "\x1b[31mred\x07")
+
+    monkeypatch.setitem(sys.modules, "minimind.model.adapters", SimpleNamespace(load_adapter=load_adapter))
+    typed(monkeypatch, "the fox")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert main(["chat", str(run), "--adapter", "folder", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == ("\\x1b[31mred\\x07\n" if terminal else "\x1b[31mred\x07\n")
 
 
 def test_the_flags_reach_the_model(run, monkeypatch, capsys):
