@@ -1,6 +1,7 @@
 """What a run can do by task, and how two runs compare on the same questions."""
 
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from minimind import MiniMind, ModelConfig, load
 from minimind.cli import main
-from minimind.data import World
+from minimind.data import TokenStore, World
 from minimind.data.world import HARD, TASKS
 from minimind.errors import UserError
 from minimind.evaluation import evaluate, tasks
@@ -56,6 +57,14 @@ def runs(tmp_path_factory) -> Path:
     )
     write_run(folder / "bare", None)
     return folder
+
+
+def write_held_out(folder: Path, documents: list[list[int]]) -> None:
+    """Leave held-out documents in a run's folder."""
+    _, tokenizer = load(folder)
+    TokenStore.write(folder / "data" / "held_out", documents, tokenizer.vocab_size, tokenizer.digest)
+    stored = {"facts": {}, "bytes": [len(ids) for ids in documents], "nats": [None] * len(documents)}
+    (folder / "data" / "corpus.json").write_text(json.dumps(stored))
 
 
 class Oracle:
@@ -179,6 +188,27 @@ def test_own_questions_and_answers_do_not_hide_what_was_forgotten(oracle, tmp_pa
     run = {"settings": {"from_weight": "pretrain", "data_path": "own.jsonl"}, "data": {"world_seed": 3}}
     folder = write_run(tmp_path / "own", run)
     assert "tasks" in evaluate(EvaluateSettings(str(folder), documents=4, cases=12))
+
+
+def test_who_learned_the_questions_of_a_world_is_asked_them_whatever_came_before(oracle, tmp_path):
+    facts = {"world_seed": None, "conversations_seed": 3}
+    folder = write_run(
+        tmp_path / "sft", {"settings": {"from_weight": "base", "data_path": None}, "data": facts}
+    )
+    write_held_out(folder, [[1, 5, 6, 2], [1, 7, 2]])
+    found = evaluate(EvaluateSettings(str(folder), cases=12))
+    assert (found["asked_of"], found["accuracy"]) == ("the embedded world, seed 3", 1)
+    assert (found["source"], found["tokens"]) == ("what base was pretrained on (held out)", 5)
+
+
+def test_where_no_document_of_the_pretraining_is_left_one_is_told_what_to_give(tmp_path, monkeypatch):
+    settings = {"from_weight": "elsewhere", "data_path": "own.jsonl"}
+    folder = write_run(tmp_path / "sft", {"settings": settings, "data": {"world_seed": None}})
+    monkeypatch.setattr(sys.modules["minimind.evaluation.evaluate"], "read_held_out", lambda _: ([], {}))
+    with pytest.raises(
+        UserError, match=r"sft: what its model was pretrained on is not there; give --data-path$"
+    ):
+        evaluate(EvaluateSettings(str(folder)))
 
 
 def test_two_runs_answer_the_same_questions(oracle, runs):

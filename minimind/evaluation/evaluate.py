@@ -52,8 +52,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         "bits_per_byte": found.bits_per_byte,
         "tokens": found.tokens,
     }
-    if settings.tasks or other is not None or has_learned_to_answer(run, settings):
-        world = World(world_seed(run) or 0)
+    asked = question_seed(run)
+    has_learned = asked is not None and (is_fine_tuned(run) or settings.adapter is not None)
+    if settings.tasks or other is not None or has_learned:
+        world = World(asked or 0)
         answers = answer_tasks(model, tokenizer, world, settings.cases, show_progress=True)
         measured |= {"asked_of": name_of(world), **task_figures(answers)}
         if other is not None:
@@ -75,10 +77,16 @@ def world_seed(run: dict[str, Any]) -> int | None:
     return None if told.get("data_path") else told.get("seed", 0)
 
 
-def has_learned_to_answer(run: dict[str, Any], settings: EvaluateSettings) -> bool:
-    """Whether the model began from another one, which knew the world, and learned more."""
-    fine_tuned = run["settings"].get("from_weight") is not None or settings.adapter is not None
-    return fine_tuned and world_seed(run) is not None
+def question_seed(run: dict[str, Any]) -> int | None:
+    """Seed of the world whose questions a run's model has learned to answer, or at least could."""
+    learned_from = run.get("data")
+    answers_of = learned_from.get("conversations_seed") if isinstance(learned_from, dict) else None
+    return world_seed(run) if answers_of is None else answers_of
+
+
+def is_fine_tuned(run: dict[str, Any]) -> bool:
+    """Whether the model began from another one."""
+    return run["settings"].get("from_weight") is not None
 
 
 def name_of(world: World) -> str:
@@ -98,7 +106,13 @@ def documents_for(
     seed = world_seed(run)
     if seed is None:
         documents, _ = read_held_out(folder)
-        return documents[: settings.documents], f"{run['settings'].get('data_path') or folder} (held out)"
+        if not documents:
+            raise UserError(f"{folder}: what its model was pretrained on is not there; give --data-path")
+        told = run["settings"]
+        source = (
+            f"what {told['from_weight']} was pretrained on" if is_fine_tuned(run) else told.get("data_path")
+        )
+        return documents[: settings.documents], f"{source} (held out)"
     world = World(seed)
     fresh = islice(world.documents("validation"), settings.documents)
     return held_out(tokenizer, fresh), f"{name_of(world)} (held out)"
