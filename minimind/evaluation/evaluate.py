@@ -33,10 +33,12 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         if getattr(settings, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(settings, name)}")
     folder = find_run(settings.run)
-    other = find_run(settings.compare) if settings.compare is not None else None
-    run = read_run(folder) or {"settings": {}}
     device = choose_device(settings.device)
     model, tokenizer = load(folder)
+    # Read now, so that a mistake in its name does not come up after all the work.
+    other = None if settings.compare is None else find_run(settings.compare)
+    other_model, other_tokenizer = (None, None) if other is None else load(other)
+    run = read_run(folder) or {"settings": {}}
     measured: dict[str, Any] = {"run": str(folder)}
     if settings.adapter is not None:
         load_adapter(model, settings.adapter)
@@ -58,9 +60,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         world = World(asked or 0)
         answers = answer_tasks(model, tokenizer, world, settings.cases, show_progress=True)
         measured |= {"asked_of": name_of(world), **task_figures(answers)}
-        if other is not None:
-            model, tokenizer = load(other)
-            others = answer_tasks(model.to(device), tokenizer, world, settings.cases, show_progress=True)
+        if other_model is not None:
+            others = answer_tasks(
+                other_model.to(device), other_tokenizer, world, settings.cases, show_progress=True
+            )
             measured["compare"] = {"run": str(other), **compare_tasks(answers, others)}
     return measured
 
