@@ -43,9 +43,11 @@ def run_stage(
     batches: Callable[[Data, MiniMind], Batches],
     objective: Objective,
     validate: Callable[[Data, MiniMind], dict[str, Any]],
+    examine: Callable[[Data, MiniMind], dict[str, Any]] | None = None,
     sample: Callable[[Data, MiniMind], str] | None = None,
     describe_rows: Callable[[Data, Batch], str] | None = None,
     steps: int | None = None,
+    use: str = "`minimind generate {}` lets it write",
 ) -> FitResult | None:
     """Train in a run's folder, from the beginning or from where a run was left.
 
@@ -58,9 +60,11 @@ def run_stage(
         batches: what the model learns from at each step: stored rows, or what this very model writes.
         objective: what is to be made small.
         validate: figures by name, measured on held-out data.
+        examine: more such figures, measured once, after the last step.
         sample: lets the model write something, to be shown.
         describe_rows: says in words what is in a batch, for the message about one that breaks the training.
         steps: length of the run where neither the settings nor the batches have one.
+        use: what can be done with the model now; {} stands for its folder.
 
     Returns:
         How the training ended; None if the run was finished before.
@@ -107,13 +111,14 @@ def run_stage(
         replace(settings, steps=steps),
         folder=folder.path,
         validate=lambda: validate(data, network),
+        examine=(lambda: examine(data, network)) if examine else None,
         sample=(lambda: sample(data, network)) if sample else None,
         describe_rows=(lambda batch: describe_rows(data, batch)) if describe_rows else None,
     )
     network.save_pretrained(folder.path)
     if result.finished:
         folder.finish(result.numerics)
-        print(f"finished: {folder.path} holds the model; `minimind generate {folder.path}` lets it write")
+        print(f"finished: {folder.path} holds the model; {use.format(folder.path)}")
     else:
         print(
             f"left at step {result.step} ({result.reason}), saved; go on with --output {folder.path} --resume"
