@@ -63,8 +63,7 @@ KINDS = {
     "One ": "story", "From ": "tour", "Question: ": "quiz", "Sums:": "sums", "Games:": "games",
     "Talk:": "talk", TITLE: "talk",
 }  # fmt: skip
-READ = ("story", "tour", "quiz", "sums", "games")
-"""The kinds that `documents` writes where none are named."""
+EVERY_KIND = tuple(dict.fromkeys(KINDS.values()))
 
 
 def openers_of(kinds: Collection[str]) -> Weighted:
@@ -72,7 +71,7 @@ def openers_of(kinds: Collection[str]) -> Weighted:
     return Weighted({word: share for word, share in SHARES.items() if KINDS[word] in kinds})
 
 
-OPENERS = openers_of(READ)
+OPENERS = openers_of(EVERY_KIND)
 
 
 def check_split(split: str) -> None:
@@ -108,7 +107,7 @@ class World:
         }
 
     def documents(
-        self, split: str = "train", start: int = 0, kinds: Collection[str] = READ
+        self, split: str = "train", start: int = 0, kinds: Collection[str] = EVERY_KIND
     ) -> Iterator[Document]:
         """Yield documents without end; document `i` depends on (seed, split, i, kinds) alone.
 
