@@ -1,7 +1,7 @@
 """Data files, row by row: find them, read them, check, and say exactly what is wrong where.
 
 A `.jsonl` file has one JSON object a line; for pretraining `{"text": "…"}`, other fields are passed over. A
-`.txt` file is one document.
+`.txt` file is one document to pretrain on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import UserError
+from .conversations import conversation
+from .fields import BadRow, text_field
 from .world import World
 
 SUFFIXES = (".jsonl", ".txt")
@@ -62,14 +64,15 @@ class Report:
     """`path:line: what is wrong`, for the first thousand bad rows."""
 
 
-class BadRow(Exception):
-    """What is wrong with a row; `read_records` adds where."""
-
-
 class Records(Iterator[Record]):
     """An iterator over the good rows; `report` counts along, `size` is the bytes of all files."""
 
     def __init__(self, files: list[Path], kind: str, skip_bad_rows: bool) -> None:
+        for path in files:
+            if kind != "pretrain" and path.suffix != ".jsonl":
+                raise UserError(
+                    f"{path}: is a document to pretrain on; rows of kind {kind!r} are in .jsonl files"
+                )
         self.report = Report()
         self.size = sum(path.stat().st_size for path in files)
         self._rows = self._read(files, KINDS[kind], skip_bad_rows)
@@ -244,32 +247,9 @@ def _pretraining(row: dict[str, Any]) -> dict[str, Any]:
     return {"text": text_field(row, "text")}
 
 
-KINDS: dict[str, Parser] = {"pretrain": _pretraining}
+KINDS: dict[str, Parser] = {"pretrain": _pretraining, "sft": conversation}
 """How each kind of row is checked and becomes a record: `text`, which the tokenizer learns from and by which documents
 are held out, and whatever else is to stand in `fields`. A new kind is one more function."""
-
-
-def text_field(row: dict[str, Any], name: str) -> str:
-    """A field that must be a text which is not empty.
-
-    Raises:
-        BadRow: if it is not.
-    """
-    if name not in row:
-        found = ", ".join(map(repr, row)) or "no field"
-        raise BadRow(f"the field {name!r} is missing; found {found[:80]}")
-    text = row[name]
-    if not isinstance(text, str):
-        raise BadRow(f"{name!r} must be a string, found {json.dumps(text)[:40]}")
-    if not text.strip():
-        raise BadRow(f"{name!r} is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            f"{name!r} has half a character (\\u{ord(text[error.start]):04x}, a lone surrogate)"
-        ) from None
-    return text
 
 
 def _resolve(name: str) -> list[Path]:
