@@ -65,7 +65,7 @@ def _message(told: Any, number: int) -> Message:
             )
     problem = message_problem(message if isinstance(told, dict) else told)
     if problem is None and message["role"] in ("user", "assistant"):
-        empty = not message.get("content", "").strip() and not message.get("tool_calls")
+        empty = not (message.get("content") or "").strip() and not message.get("tool_calls")
         problem = "content is empty" if empty else None
     if problem is not None:
         raise BadRow(f"message {number}: {problem}")
