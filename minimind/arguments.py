@@ -107,7 +107,7 @@ def groups_of(settings: type[Any]) -> list[type[Any]]:
     Examples:
         >>> from minimind.settings import PretrainSettings
         >>> [group.__name__ for group in groups_of(PretrainSettings)][:3]
-        ['Model', 'Data', 'Output']
+        ['Model', 'Vocabulary', 'Data']
     """
     return [base for base in settings.__mro__[1:] if is_dataclass(base) and base.__bases__ == (object,)]
 

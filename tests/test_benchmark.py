@@ -170,9 +170,9 @@ def test_busy_rows_compare_with_the_speed_alone(monkeypatch):
 
 def test_workers_train_and_write_and_end(tmp_path):
     from minimind.settings import PretrainSettings
-    from minimind.training.corpus import prepare_corpus
+    from minimind.training.corpus import NewTokenizer, prepare_corpus
 
-    prepare_corpus(PretrainSettings(validation_documents=4), 300, 20, tmp_path)
+    prepare_corpus(PretrainSettings(validation_documents=4), NewTokenizer(300), 20, tmp_path)
     for what, of in (("train", str(tmp_path)), ("decode", "nano")):
         with worker(what, of) as one:
             one.start(0.1)

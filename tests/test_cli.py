@@ -54,7 +54,7 @@ def test_help_of_pretraining_says_what_from_where_and_to_where_first(capsys):
     assert main(["pretrain", "--help"]) == 0
     said = capsys.readouterr().out
     titles = re.findall(r"^\W*(\w+) options\b", said, flags=re.MULTILINE)
-    assert titles == ["model", "data", "output", "length", "optimizer", "machine", "watch"]
+    assert titles == ["model", "vocabulary", "data", "output", "length", "optimizer", "machine", "watch"]
     places = [
         said.index(flag) for flag in ("--preset", "--data-path", "--output", "--steps", "--tensorboard")
     ]

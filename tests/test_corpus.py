@@ -26,7 +26,7 @@ from minimind.evaluation.evaluate import evaluate
 from minimind.settings import EvaluateSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain
-from minimind.training.corpus import digest, hold_out, open_corpus, prepare_corpus
+from minimind.training.corpus import NewTokenizer, digest, hold_out, open_corpus, prepare_corpus
 from minimind.training.prepared import PACKAGE, code_digest
 
 
@@ -443,7 +443,7 @@ def test_a_killed_preparation_leaves_nothing_half(tmp_path):
 
 def test_the_api_prepares_a_folder_and_opens_it(tmp_path):
     settings = tiny_settings(tmp_path)
-    size = prepare_corpus(settings, 300, 0, tmp_path / "folder")
+    size = prepare_corpus(settings, NewTokenizer(300), 0, tmp_path / "folder")
     corpus = open_corpus(tmp_path / "folder")
     assert size == corpus.tokenizer.vocab_size == corpus.facts["vocab_size"] == 300
     assert list(corpus.rows) == ["input_ids", "labels", "document_ids"]

@@ -161,7 +161,7 @@ def test_a_bad_row_of_another_kind_is_named(tmp_path):
 
 
 def test_stages_take_no_rows_from_each_other(tmp_path):
-    settings = replace(weighted_settings(tmp_path / "data"), vocab_size=300, max_seconds=0)
+    settings = replace(weighted_settings(tmp_path / "data"), max_seconds=0)
     changes = {"hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 300}
     changes["output"] = str(tmp_path / "data" / "pretrain")
     weighted_stage(settings)

@@ -11,7 +11,7 @@ from minimind.data.records import KINDS, BadRow, text_field
 from minimind.metrics import held_out, perplexity
 from minimind.settings import CorpusSettings
 from minimind.training import FitResult, Loss, RowBatches, run_stage
-from minimind.training.corpus import Recipe, open_corpus, prepare_corpus
+from minimind.training.corpus import NewTokenizer, Recipe, open_corpus, prepare_corpus
 from minimind.training.objectives import Batch
 
 
@@ -41,7 +41,7 @@ def weighted(model: MiniMind, batch: Batch) -> Loss:
 
 def weighted_stage(settings: CorpusSettings) -> FitResult | None:
     def prepare(folder: Path) -> int:
-        return prepare_corpus(settings, 300, 0, folder, RECIPE)
+        return prepare_corpus(settings, NewTokenizer(300), 0, folder, RECIPE)
 
     return run_stage(
         settings,

@@ -11,7 +11,7 @@ import torch
 from ..config import ModelConfig
 from ..errors import UserError
 from ..settings import BenchmarkSettings, PretrainSettings
-from ..training.corpus import prepare_corpus
+from ..training.corpus import NewTokenizer, prepare_corpus
 from ..training.numerics import choose_numerics
 from .busy import busy_rows
 from .decode import decode_rows
@@ -89,7 +89,8 @@ def busy_train(seconds: float, rounds: int) -> list[dict[str, Any]]:
     settings = PretrainSettings(device="cpu")
     numerics = choose_numerics(settings, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        prepare_corpus(settings, ModelConfig.preset("nano").vocab_size, BUSY_ROWS, Path(folder))
+        vocabulary = NewTokenizer(ModelConfig.preset("nano").vocab_size)
+        prepare_corpus(settings, vocabulary, BUSY_ROWS, Path(folder))
         rows = busy_rows(
             "train nano", "train", folder, seconds, rounds, numerics["precision"], numerics["attention_path"]
         )

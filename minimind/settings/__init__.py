@@ -8,7 +8,7 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
 from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
 from .tools import DataSettings, TokenizerSettings
-from .training import WORLD_STEPS, CorpusSettings, PretrainSettings, TrainingSettings
+from .training import WORLD_STEPS, CorpusSettings, PretrainSettings, SftSettings, TrainingSettings
 
 __all__ = [
     "WORLD_STEPS",
@@ -23,6 +23,7 @@ __all__ = [
     "PretrainSettings",
     "RecordSettings",
     "RunSettings",
+    "SftSettings",
     "TokenizerSettings",
     "TrainingSettings",
 ]

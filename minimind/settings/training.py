@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ..config import ModelConfig
 
@@ -36,13 +36,8 @@ class Data:
     """Where the documents come from, and which of them are held out."""
 
     data_path: str | None = None
-    """JSONL file, or a pattern such as 'data/*.jsonl', with one {"text": …} a line. Default: the embedded
-    world."""
-    tokenizer: str | None = None
-    """Folder with a trained tokenizer. Default: train one on the data."""
-    vocab_size: int | None = None
-    """Ids of the tokenizer that is trained. Default: the preset's, lowered where the data do not allow as
-    many."""
+    """JSONL file, or a pattern such as 'data/*.jsonl', with one JSON object a line: {"text": …} to pretrain on,
+    {"conversations": […]} to fine-tune on. Default: the embedded world."""
     validation_documents: int = 256
     """Most documents held out to measure the loss on."""
     validation_share: float = 0.02
@@ -52,6 +47,28 @@ class Data:
     prepared: str | None = None
     """Folder of prepared data (rows, held-out documents, tokenizer) that runs share. It is made if missing.
     Default: equal runs beside each other share what the first of them has prepared."""
+
+
+@dataclass
+class Vocabulary:
+    """Which tokens."""
+
+    tokenizer: str | None = None
+    """Folder with a trained tokenizer. Default: train one on the data."""
+    vocab_size: int | None = None
+    """Ids of the tokenizer that is trained. Default: the preset's, lowered where the data do not allow as
+    many."""
+
+
+@dataclass
+class Start:
+    """What the training starts from."""
+
+    from_weight: str = "pretrain"
+    """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package. Its
+    tokenizer is used too."""
+    replay: float = 0.125
+    """Share of the tokens of the rows that are documents of the pretraining, so that it is not forgotten; 0: none."""
 
 
 @dataclass
@@ -144,14 +161,17 @@ class Watch:
 class TrainingSettings(Output, Length, Optimizer, Machine, Watch):
     """What every stage of training shares."""
 
+    rate_share: ClassVar[float] = 1.0
+    """Learning rate of the stage, where none is given, as a share of pretraining's."""
+
 
 @dataclass
 class CorpusSettings(Data, TrainingSettings):
-    """What every stage shares that trains on documents."""
+    """What every stage shares that trains on documents or conversations."""
 
 
 @dataclass
-class PretrainSettings(Model, CorpusSettings):
+class PretrainSettings(Model, Vocabulary, CorpusSettings):
     """Train a model to predict the next token of documents.
 
     Without flags: the nano model, on the embedded world, into runs/pretrain.
@@ -174,3 +194,17 @@ class PretrainSettings(Model, CorpusSettings):
             changes["vocab_size"] = vocab_size
         preset = ModelConfig.preset(self.preset, **changes if self.hidden_size is None else {})
         return preset if self.hidden_size is None else ModelConfig(hidden_size=self.hidden_size, **changes)
+
+
+@dataclass
+class SftSettings(Start, CorpusSettings):
+    """Fine-tune a pretrained model on conversations, so that it answers.
+
+    Without flags: the model of runs/pretrain, or the one that comes with the package, on the conversations of its
+    embedded world, into runs/sft.
+    """
+
+    rate_share: ClassVar[float] = 0.4
+
+    output: str = "runs/sft"
+    epochs: int = 2

@@ -35,6 +35,7 @@ from ..tokenizer import Tokenizer, VocabularyTooLarge, train_tokenizer
 from .prepared import (
     CORPUS_FILE,
     Corpus,
+    NewTokenizer,
     Recipe,
     corpus_key,
     holds,
@@ -42,13 +43,24 @@ from .prepared import (
     read_corpus,
     read_corpus_file,
     read_held_out,
+    seed_of_world,
     share,
     take_if_whole,
     take_over,
 )
 
-__all__ = ["Corpus", "Recipe", "check_documents", "open_corpus", "prepare_corpus", "read_held_out"]
+__all__ = [
+    "Corpus",
+    "NewTokenizer",
+    "Recipe",
+    "check_documents",
+    "open_corpus",
+    "prepare_corpus",
+    "read_held_out",
+]
 
+LISTED = 20
+"""Bad rows that a report names; it counts all of them."""
 WORLD_TOKENS = 20_000_000
 """Most tokens of the embedded world that are stored; a longer run reads them again, in another order."""
 
@@ -71,8 +83,6 @@ def check_documents(settings: CorpusSettings) -> None:
         raise UserError(f"validation_share must be above 0 and below 1, got {settings.validation_share}")
     if settings.data_path is None and settings.epochs != 1:
         raise UserError("the embedded world has no end, so it has no epochs; set its length with --steps")
-    if settings.tokenizer is not None and settings.vocab_size is not None:
-        raise UserError("--tokenizer brings its own vocabulary; leave --vocab-size out")
 
 
 def examples_to_continue(tokenizer: Tokenizer, documents: Iterable[Document]) -> Iterator[Example]:
@@ -84,14 +94,18 @@ PRETRAINING = Recipe("pretrain", "pretrain", examples_to_continue, held_out)
 
 
 def prepare_corpus(
-    settings: CorpusSettings, vocab_size: int, row_count: int, folder: Path, recipe: Recipe = PRETRAINING
+    settings: CorpusSettings,
+    tokenizer: Tokenizer | NewTokenizer,
+    row_count: int,
+    folder: Path,
+    recipe: Recipe = PRETRAINING,
 ) -> int:
     """Leave in a folder what `open_corpus` reads: made by an earlier run with equal settings, or now.
 
     Args:
         settings: `data_path` names the reader's own documents; without it they come from the embedded world.
             `prepared` names a folder that runs share; without it, runs beside this one are looked at.
-        vocab_size: ids of the tokenizer that is trained, unless settings name one.
+        tokenizer: one that is there, or how large one should be that is trained on the documents.
         row_count: rows that the run will read, for the world, which would go on for ever.
         folder: gets `data/` and the tokenizer.
         recipe: what the stage makes of a document.
@@ -104,42 +118,45 @@ def prepare_corpus(
     """
     of_world = min(row_count * settings.max_seq_len, WORLD_TOKENS)
     wanted = of_world if settings.data_path is None else None
-    key = corpus_key(settings, recipe, vocab_size, wanted)
+    key = corpus_key(settings, recipe, tokenizer, wanted)
     if settings.prepared is not None:
         base = Path(settings.prepared)
         if holds(base, key):
             take_over(base, folder)
         else:
-            make_corpus(settings, recipe, vocab_size, wanted, folder, key)
+            make_corpus(settings, recipe, tokenizer, wanted, folder, key)
             share(folder, base, key)
     else:
         here = Path(settings.output)
         others = sorted(here.parent.iterdir()) if here.parent.is_dir() else []
         if not any(take_if_whole(other, folder, key) for other in others if other.name != here.name):
-            make_corpus(settings, recipe, vocab_size, wanted, folder, key)
+            make_corpus(settings, recipe, tokenizer, wanted, folder, key)
     for note in read_corpus_file(folder)["notes"]:
         print(note)
-    tokenizer = read_corpus(folder).tokenizer
-    tokenizer.save(folder)  # Beside the model, and not a link: to change it there changes no other run.
-    return tokenizer.vocab_size
+    used = read_corpus(folder).tokenizer
+    used.save(folder)  # Beside the model, and not a link: to change it there changes no other run.
+    return used.vocab_size
 
 
 def make_corpus(
     settings: CorpusSettings,
     recipe: Recipe,
-    vocab_size: int,
+    tokenizer: Tokenizer | NewTokenizer,
     wanted: int | None,
     folder: Path,
     key: dict[str, Any],
 ) -> None:
     """Read, split, encode and pack the documents, in one pass, so that a file need not fit into memory."""
-    tokenizer, notes = make_tokenizer(settings, recipe.kind, vocab_size)
+    notes: list[str] = []
+    if isinstance(tokenizer, NewTokenizer):
+        tokenizer, notes = make_tokenizer(settings, recipe.kind, tokenizer)
     counts = {"training_documents": 0, "training_tokens": 0}
     measured: list[Any]
     if settings.data_path is None:
-        source, records = f"the embedded world, seed {settings.seed}", None
-        measured = list(islice(World(settings.seed).documents("validation"), settings.validation_documents))
-        examples = until(recipe.examples(tokenizer, World(settings.seed).documents()), wanted)
+        world = World(seed_of_world(settings, recipe))
+        source, records = f"the embedded world, seed {world.seed}", None
+        measured = list(islice(recipe.documents(world, "validation"), settings.validation_documents))
+        examples = until(recipe.examples(tokenizer, recipe.documents(world, "train")), wanted)
         encoded = progress(examples, "encoding, tokens", wanted, token_count)
     else:
         source = settings.data_path
@@ -150,17 +167,23 @@ def make_corpus(
         encoded = recipe.examples(tokenizer, training)
     rows = pack_rows(counted(encoded, counts), settings.max_seq_len, tokenizer.pad_token_id)
     write_rows(folder / "data" / "rows", refuse_none(rows, source), tokenizer.vocab_size, tokenizer.digest)
+    left_out: dict[str, Any] = {}
     if records is not None and records.report.bad:
-        notes.append(f"left out {records.report.bad} bad row(s): {' | '.join(records.report.problems[:3])}")
+        problems = records.report.problems
+        notes.append(f"left out {records.report.bad} bad row(s): {' | '.join(problems[:3])}")
+        left_out = {"bad_rows": records.report.bad, "left_out": " | ".join(problems[:LISTED])}
     kept = recipe.held_out(tokenizer, measured)
-    ids = (document.ids for document in kept)
-    TokenStore.write(folder / "data" / "held_out", ids, tokenizer.vocab_size, tokenizer.digest)
+    if kept:
+        ids = (document.ids for document in kept)
+        TokenStore.write(folder / "data" / "held_out", ids, tokenizer.vocab_size, tokenizer.digest)
     facts = {
         "source": source,
         **counts,
         "held_out_documents": len(kept),
         "vocab_size": tokenizer.vocab_size,
         "tokenizer_digest": tokenizer.digest,
+        **left_out,
+        **recipe.leave_more(folder, measured),
     }
     measures = {"bytes": [document.bytes for document in kept], "nats": [document.nats for document in kept]}
     tokenizer.save(folder / "data" / "tokenizer")
@@ -168,24 +191,20 @@ def make_corpus(
     (folder / CORPUS_FILE).write_text(json.dumps(stored), encoding="utf-8")
 
 
-def make_tokenizer(settings: CorpusSettings, kind: str, vocab_size: int) -> tuple[Tokenizer, list[str]]:
-    """The tokenizer that settings name, or one trained on a sample of the data; and what is to be said of it."""
-    if settings.tokenizer is not None:
-        return Tokenizer.load(settings.tokenizer), []
+def make_tokenizer(settings: CorpusSettings, kind: str, new: NewTokenizer) -> tuple[Tokenizer, list[str]]:
+    """Train a tokenizer on a sample of the data; and what is to be said of it."""
     # Handed over as an iterator below: a list of strings might be taken for names of files.
     texts = tokenizer_sample(settings.data_path, settings.seed, kind)
     try:
-        return train_tokenizer(iter(texts), vocab_size), []
+        return train_tokenizer(iter(texts), new.vocab_size), []
     except VocabularyTooLarge as error:
         if settings.data_path is not None:
             # Little text may be all that bad rows have left; then they are what has to be said.
             for _ in read_records(settings.data_path, kind, skip_bad_rows=settings.skip_bad_rows):
                 pass
-        if settings.vocab_size is not None:
+        if new.exact:
             raise
-        note = (
-            f"vocabulary: {error.largest} ids instead of {vocab_size}, the data have no more pairs to merge"
-        )
+        note = f"vocabulary: {error.largest} ids instead of {new.vocab_size}, the data have no more pairs to merge"
         return train_tokenizer(iter(texts), error.largest), [note]
 
 

@@ -123,7 +123,7 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 def optimizer_for(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     """The rule and the learning rates that the settings name, or the usual ones."""
-    rate = settings.learning_rate or default_learning_rate(model)
+    rate = settings.learning_rate or settings.rate_share * default_learning_rate(model)
     embedding_rate = settings.embedding_learning_rate or rate * (2 if settings.optimizer == "muon" else 1)
     return Optimizer(model, settings.optimizer, rate, embedding_rate, settings.weight_decay)
 

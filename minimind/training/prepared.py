@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from inspect import getfile
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Example, TokenStore, find_files, open_rows
+from ..data import Example, TokenStore, World, find_files, open_rows
 from ..errors import UserError
 from ..metrics import HeldOut
 from ..settings import CorpusSettings
@@ -44,11 +44,29 @@ class Recipe:
     examples: Callable[[Tokenizer, Iterable[Any]], Iterator[Example]]
     """Records, or documents of the world, as `pack_rows` takes them: token ids, or a dict of columns."""
     held_out: Callable[[Tokenizer, list[Any]], list[HeldOut]]
-    """The documents that are held out, as they are measured."""
+    """Documents whose perplexity is measured: those that are held out, or others."""
+    documents: Callable[[World, str], Iterator[Any]] = World.documents
+    """What the embedded world has of this kind, of a split."""
+    world_seed: int | None = None
+    """Of the embedded world, where it is not the run's own."""
+    key: Mapping[str, Any] = field(default_factory=dict)
+    """What else decides the rows, by the names that a user knows."""
+    leave_more: Callable[[Path, list[Any]], Mapping[str, Any]] = lambda folder, measured: {}
+    """Called last: leaves more files in the folder (of what was held out, for example), and gives more facts."""
 
     def files(self) -> list[Path]:
         """Where its functions are written."""
-        return [Path(getfile(function)) for function in (self.examples, self.held_out)]
+        return [Path(getfile(function)) for function in (self.examples, self.held_out, self.leave_more)]
+
+
+@dataclass(frozen=True)
+class NewTokenizer:
+    """A tokenizer that is to be trained on the data."""
+
+    vocab_size: int
+    """Its ids."""
+    exact: bool = False
+    """Refuse data that do not allow as many; otherwise there are as many as they allow."""
 
 
 @dataclass
@@ -89,9 +107,9 @@ def read_corpus(folder: Path) -> Corpus:
 
 def read_held_out(folder: Path) -> tuple[list[HeldOut], dict[str, Any]]:
     """The documents that a run held out, and the facts of its corpus."""
-    store = TokenStore.open(folder / "data" / "held_out")
     # A run of an earlier version has no more than these, and its model can be measured all the same.
     stored = read_corpus_file(folder, ("facts", "bytes", "nats"))
+    store = TokenStore.open(folder / "data" / "held_out") if stored["bytes"] else ()
     if not len(store) == len(stored["bytes"]) == len(stored["nats"]):
         raise UserError(f"{folder / CORPUS_FILE}: is not of the documents beside it")
     measures = zip(store, stored["bytes"], stored["nats"], strict=True)
@@ -119,22 +137,29 @@ def read_corpus_file(folder: Path, names: Iterable[str] = tuple(STORED)) -> dict
 
 
 def corpus_key(
-    settings: CorpusSettings, recipe: Recipe, vocab_size: int, tokens: int | None
+    settings: CorpusSettings, recipe: Recipe, tokenizer: Tokenizer | NewTokenizer, tokens: int | None
 ) -> dict[str, Any]:
     """All that decides what a corpus becomes, by the names that a user knows."""
+    new = tokenizer if isinstance(tokenizer, NewTokenizer) else None
     key: dict[str, Any] = {
         "made for": recipe.name,
         "kind of rows": recipe.kind,
         "max_seq_len": settings.max_seq_len,
-        "vocab_size": vocab_size if settings.tokenizer is None else None,
-        "lower vocab_size": settings.tokenizer is None and settings.vocab_size is None,
-        "tokenizer": None if settings.tokenizer is None else Tokenizer.load(settings.tokenizer).digest,
+        "vocab_size": new.vocab_size if new else None,
+        "lower vocab_size": new is not None and not new.exact,
+        "tokenizer": tokenizer.digest if isinstance(tokenizer, Tokenizer) else None,
         "validation_documents": settings.validation_documents,
         "code of minimind": code_digest(recipe.files()),
         "version of tokenizers": version("tokenizers"),
+        **recipe.key,
     }
     if settings.data_path is None:
-        return {**key, "data_path": None, "seed": settings.seed, "tokens": tokens}
+        return {
+            **key,
+            "data_path": None,
+            "seed of the world": seed_of_world(settings, recipe),
+            "tokens": tokens,
+        }
     files = [(path.resolve(), path.stat()) for path in find_files(settings.data_path)]
     return {
         **key,
@@ -143,6 +168,11 @@ def corpus_key(
         "validation_share": settings.validation_share,
         "skip_bad_rows": settings.skip_bad_rows,
     }
+
+
+def seed_of_world(settings: CorpusSettings, recipe: Recipe) -> int:
+    """Which embedded world a run reads."""
+    return settings.seed if recipe.world_seed is None else recipe.world_seed
 
 
 def code_digest(others: Iterable[Path] = (), package: Path = PACKAGE) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..errors import UserError
 from ..metrics import perplexity
 from ..model import MiniMind
 from ..settings import WORLD_STEPS, PretrainSettings
+from ..tokenizer import Tokenizer
 from .batches import Batches, RowBatches
-from .corpus import Corpus, check_documents, open_corpus, prepare_corpus
+from .corpus import Corpus, NewTokenizer, check_documents, open_corpus, prepare_corpus
 from .loop import FitResult
 from .objectives import causal_language_model
 from .show import describe_rows, sample
@@ -26,10 +30,17 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
         UserError: for a mistake in the settings or the data, before anything is deleted or trained.
     """
     check_documents(settings)
+    if settings.tokenizer is not None and settings.vocab_size is not None:
+        raise UserError("--tokenizer brings its own vocabulary; leave --vocab-size out")
     # The embedded world has no end: a run on it has a length, and reads as many rows as that takes.
     steps = settings.steps or (WORLD_STEPS if settings.data_path is None else None)
     row_count = (steps or 0) * settings.batch_size * settings.accumulation_steps
     wanted = settings.model_config().vocab_size  # Refuses numbers that do not fit before any data are read.
+
+    def prepare(folder: Path) -> int:
+        given = Tokenizer.load(settings.tokenizer) if settings.tokenizer is not None else None
+        new = NewTokenizer(wanted, exact=settings.vocab_size is not None)
+        return prepare_corpus(settings, given or new, row_count, folder)
 
     def new_model(corpus: Corpus) -> MiniMind:
         model = MiniMind(settings.model_config(corpus.tokenizer.vocab_size))
@@ -44,7 +55,7 @@ def pretrain(settings: PretrainSettings) -> FitResult | None:
 
     return run_stage(
         settings,
-        prepare=lambda folder: prepare_corpus(settings, wanted, row_count, folder),
+        prepare=prepare,
         read=open_corpus,
         model=new_model,
         batches=batches,
