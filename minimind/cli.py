@@ -106,6 +106,13 @@ def pretrain(given: settings.PretrainSettings) -> Any:
     return stage(given)
 
 
+def sft(given: settings.SftSettings) -> Any:
+    """Fine-tune a model on conversations."""
+    from .training import sft as stage
+
+    return stage(given)
+
+
 def generate(given: settings.GenerateSettings) -> None:
     """Print what a model writes, as it writes it."""
     import torch
@@ -192,6 +199,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "data": (settings.DataSettings, data),
     "tokenizer": (settings.TokenizerSettings, tokenizer),
     "pretrain": (settings.PretrainSettings, pretrain),
+    "sft": (settings.SftSettings, sft),
     "generate": (settings.GenerateSettings, generate),
     "chat": (settings.ChatSettings, chat),
     "evaluate": (settings.EvaluateSettings, evaluate),

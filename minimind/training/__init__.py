@@ -10,6 +10,7 @@ from .objectives import Batch, Loss, Objective, causal_language_model
 from .optimizer import Optimizer
 from .pretrain import pretrain
 from .schedule import cosine_schedule, wsd_schedule
+from .sft import sft
 from .stage import run_stage
 
 # `python -m minimind.training.pretrain` runs a module that this file has imported. Python warns of it; it is
@@ -32,5 +33,6 @@ __all__ = [
     "pretrain",
     "run_stage",
     "save_checkpoint",
+    "sft",
     "wsd_schedule",
 ]

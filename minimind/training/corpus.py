@@ -81,7 +81,7 @@ def check_documents(settings: CorpusSettings) -> None:
         raise UserError(f"validation_documents must be at least 1, got {settings.validation_documents}")
     if not 0 < settings.validation_share < 1:
         raise UserError(f"validation_share must be above 0 and below 1, got {settings.validation_share}")
-    if settings.data_path is None and settings.epochs != 1:
+    if settings.data_path is None and settings.epochs != type(settings).epochs:
         raise UserError("the embedded world has no end, so it has no epochs; set its length with --steps")
 
 

@@ -29,7 +29,10 @@ STORED = {"key": dict, "facts": dict, "notes": list, "bytes": list, "nats": list
 """What stands in that file: what the corpus was made from, its counts, what was said while it was made, and for each
 held-out document its length and its entropy, where that is known."""
 PACKAGE = Path(__file__).parents[1]
-MADE_BY = ("data", "tokenizer", "metrics/perplexity.py", "training/corpus.py", "training/prepared.py")
+MADE_BY = (
+    "data", "tokenizer", "metrics/perplexity.py",
+    "training/corpus.py", "training/prepared.py", "training/replay.py",
+)  # fmt: skip
 """Files and folders of this package that decide what a corpus becomes."""
 
 

@@ -1,0 +1,230 @@
+"""What stages share that make an answering model of a pretrained one: their start, their rows, and what they measure.
+
+The base lies in the run's folder too, so a resumed run begins from the weights that it began from, whatever has become
+of the base meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import World, open_rows, pack_rows, write_rows
+from ..data.chat_examples import chat_examples
+from ..data.rows import Columns
+from ..data.world import HARD, TASKS, Case
+from ..device import choose_device
+from ..errors import UserError
+from ..metrics import HeldOut, answer, perplexity
+from ..metrics.held_out_answers import held_out_answers
+from ..model import MiniMind, load
+from ..runs import find_run, is_shipped
+from ..sampling import Sampling
+from ..settings import SftSettings
+from ..tokenizer import Tokenizer
+from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
+from .prepared import link, read_corpus_file
+from .replay import pretraining_of, with_replay
+
+BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
+PRETRAINING_DOCUMENTS = 64
+"""Held-out documents of the pretraining that each look reads: few, but the same ones each time."""
+CASES = 8
+"""Held-out questions of each task of the world that each look asks."""
+
+
+@dataclass
+class Conversations:
+    """What a fine-tuning stage reads."""
+
+    corpus: Corpus
+    """The rows to train on; what is held out there are documents of the pretraining."""
+    answers: dict[str, np.ndarray]
+    """Conversations that are held out, packed."""
+    base: Path
+    """The model that it starts from, as it was at the start."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Counts, for run.json and the report."""
+        return self.corpus.facts
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The base's."""
+        return self.corpus.tokenizer
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """Questions of the world; none for conversations of the reader's own."""
+        seed = self.facts["conversations_seed"]
+        return [] if seed is None else [case for task in TASKS for case in World(seed).cases(task, CASES)]
+
+
+def open_conversations(folder: Path) -> Conversations:
+    """Read what `prepare_conversations` left.
+
+    Raises:
+        UserError: if it is not whole.
+    """
+    corpus = open_corpus(folder)
+    try:
+        answers = open_rows(folder / "data" / "answers", corpus.tokenizer.digest)
+    except UserError as error:
+        raise UserError(f"{error}; start over with --overwrite") from None
+    return Conversations(corpus, answers, folder / "data" / "base")
+
+
+def check_start(settings: SftSettings) -> None:
+    """Refuse what cannot work, before anything is read."""
+    if not 0 <= settings.replay < 1:
+        raise UserError(f"replay must be at least 0 and below 1, got {settings.replay}")
+
+
+def prepare_conversations(settings: SftSettings, row_count: int, folder: Path) -> None:
+    """Leave in a folder what `open_conversations` reads.
+
+    Args:
+        settings: `data_path` names the reader's own conversations; without it they come from the embedded world that
+            the base was pretrained on.
+        row_count: rows that the run will read, for the world, which would go on for ever.
+        folder: gets `data/` and the tokenizer.
+
+    Raises:
+        UserError: if the base or the conversations cannot be read, or do not fit together.
+    """
+    base = find_run(settings.from_weight)
+    if base.resolve() == Path(settings.output).resolve():
+        raise UserError(f"--from-weight {settings.from_weight} is --output itself; choose another --output")
+    model, tokenizer = load(settings.from_weight)
+    longest = model.config.max_position_embeddings
+    if settings.max_seq_len > longest:
+        raise UserError(
+            f"max_seq_len {settings.max_seq_len} is longer than {longest}, the longest text that "
+            f"{settings.from_weight} was trained on; give --max-seq-len {longest}"
+        )
+    pretraining = pretraining_of(base, tokenizer)
+    known = pretraining.seed is not None or pretraining.folder is not None
+    replay = settings.replay if known else 0.0
+    own = settings.data_path is not None
+    seed = None if own else pretraining.seed or 0
+    counts: Counter[str] = Counter()
+    kept_counts: Counter[str] = Counter()
+    documents = pretraining.documents(settings.seed)
+
+    def examples(tokenizer: Tokenizer, conversations: Iterable[Any]) -> Iterator[Columns]:
+        chats = chat_examples(tokenizer, conversations, settings.max_seq_len, counts)
+        return with_replay(chats, documents, replay, counts) if replay else chats
+
+    def held_out(tokenizer: Tokenizer, conversations: list[Any]) -> list[HeldOut]:
+        return pretraining.held_out(PRETRAINING_DOCUMENTS)
+
+    def leave_more(folder: Path, conversations: list[Any]) -> dict[str, Any]:
+        chats = chat_examples(tokenizer, conversations, settings.max_seq_len, kept_counts)
+        rows = pack_rows(chats, settings.max_seq_len, tokenizer.pad_token_id)
+        write_rows(folder / "data" / "answers", rows, tokenizer.vocab_size, tokenizer.digest)
+        (folder / "data" / "base").mkdir()
+        for name in BASE_FILES:
+            if (base / name).exists():
+                link(str(base / name), str(folder / "data" / "base" / name))
+        nats = [getattr(conversation, "nats", None) for conversation in conversations]
+        whole = None not in nats and not kept_counts["truncated"]
+        before = held_out(tokenizer, [])
+        device = choose_device(settings.device)
+        return {
+            **counts,
+            "replay_tokens": counts["replay_tokens"],
+            "base": f"shipped/{base.name}" if is_shipped(base) else str(base),
+            "world_seed": pretraining.seed,
+            "conversations_seed": seed,
+            "held_out_conversations": kept_counts["conversations"],
+            "held_out_nats": sum(nats) if whole else None,
+            "pretraining_perplexity_before": perplexity(model.to(device), before).perplexity
+            if before
+            else None,
+        }
+
+    if settings.replay and not known:
+        print(f"no replay: what {settings.from_weight} was pretrained on is not there any more, or not known")
+    recipe = Recipe(
+        "sft",
+        "sft",
+        examples,
+        held_out,
+        documents=World.conversations,
+        world_seed=seed,
+        key={
+            "base": digest_of(base),
+            "base's name": str(base),
+            "replay": replay,
+            "seed": settings.seed,
+            "pretrained on": [pretraining.seed, str(pretraining.folder)],
+        },
+        leave_more=leave_more,
+    )
+    prepare_corpus(settings, tokenizer, row_count, folder, recipe)
+    for note in notes_of(read_corpus_file(folder)["facts"]):
+        print(note)
+
+
+def digest_of(folder: Path) -> str:
+    """Changes with the weights of a model."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def notes_of(counts: Mapping[str, Any]) -> list[str]:
+    """What a reader should know of conversations that did not fit."""
+    words = {
+        "truncated": "longer than a row: their old end was cut",
+        "answers_without_end": "with an answer longer than a row: it was cut, and does not teach to stop",
+        "dropped": "with nothing left to learn from: left out",
+    }
+    total = counts["conversations"]
+    return [
+        f"{counts[name]:,} of {total:,} conversations {why}" for name, why in words.items() if counts[name]
+    ]
+
+
+def base_model(data: Conversations) -> MiniMind:
+    """The model to go on from."""
+    model = MiniMind.from_pretrained(data.base)
+    ends = model.generation_config.get("eos_token_id")
+    if data.tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
+        model.generation_config |= data.tokenizer.special_ids
+    return model
+
+
+def measure(data: Conversations, model: MiniMind) -> dict[str, Any]:
+    """Figures on held-out answers, on documents of the pretraining, and on questions of the world."""
+    figures: dict[str, Any] = held_out_answers(model, data.answers).figures(data.facts["held_out_nats"])
+    if data.corpus.held_out:
+        figures["pretraining_perplexity"] = perplexity(model, data.corpus.held_out).perplexity
+    if data.cases:
+        replies = answer(model, data.tokenizer, [case.messages for case in data.cases])
+        right: dict[str, list[bool]] = {task: [] for task in TASKS}
+        for case, reply in zip(data.cases, replies, strict=True):
+            right[case.task].append(case.is_right(reply.text))
+        figures["accuracy"] = fmean(fmean(right[task]) for task in TASKS if task not in HARD)
+        figures["accuracy_by_task"] = {task: fmean(answers) for task, answers in right.items()}
+    return figures
+
+
+def sample_answer(data: Conversations, model: MiniMind, tokens: int) -> str:
+    """Let the model answer the first question that is held out."""
+    ids, labels = data.answers["input_ids"][0], data.answers["labels"][0]
+    first = int((labels >= 0).argmax())
+    prompt = torch.from_numpy(ids[None, :first].astype(np.int64)).to(next(model.parameters()).device)
+    ends = model.generation_config["eos_token_id"]
+    sampling = Sampling(max_new_tokens=tokens, temperature=0)
+    written = model.generate(prompt, sampling=sampling, eos_token_id=ends)[0].tolist()
+    return data.tokenizer.decode(written, skip_special_tokens=True)

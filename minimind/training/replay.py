@@ -1,0 +1,101 @@
+"""Replay: documents of the pretraining among what a model is fine-tuned on, so that it does not forget them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+
+from ..data import World, encode_documents, open_rows
+from ..data.rows import Columns
+from ..errors import UserError
+from ..metrics import HeldOut, held_out
+from ..runs import find_run, read_run
+from ..tokenizer import Tokenizer
+from .prepared import read_corpus_file, read_held_out
+
+WORLD_DOCUMENTS = 1_000_000
+"""Replay begins somewhere among so many documents of the world, by the run's seed."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What a model was pretrained on, as far as that can still be read."""
+
+    tokenizer: Tokenizer
+    seed: int | None
+    """Of the embedded world, if it was that."""
+    folder: Path | None
+    """Else the run that has its documents as rows."""
+
+    def documents(self, seed: int) -> Iterator[list[int]]:
+        """Ids of documents that the model was trained on, without end, in an order that depends on the seed."""
+        if self.seed is not None:
+            start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
+            documents = World(self.seed).documents(start=start)
+            yield from encode_documents(self.tokenizer, (document.text for document in documents))
+        if self.folder is not None:
+            rows = open_rows(self.folder / "data" / "rows", self.tokenizer.digest)
+            for epoch in count():
+                for row in np.random.default_rng([seed, epoch]).permutation(len(rows["input_ids"])):
+                    ids, owners = rows["input_ids"][row], rows["document_ids"][row]
+                    yield from (ids[owners == owner].tolist() for owner in range(int(owners.max()) + 1))
+
+    def held_out(self, most: int) -> list[HeldOut]:
+        """Documents that the model was not trained on."""
+        if self.seed is not None:
+            return held_out(self.tokenizer, islice(World(self.seed).documents("validation"), most))
+        return read_held_out(self.folder)[0][:most] if self.folder is not None else []
+
+
+def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
+    """What the model in a run's folder was pretrained on: there, or in the run that it was fine-tuned from.
+
+    Args:
+        folder: of the model.
+        tokenizer: the model's; documents of another one are of no use.
+    """
+    unknown = Pretraining(tokenizer, None, None)
+    seen: set[Path] = set()
+    try:
+        while (
+            (run := read_run(folder)) is not None and "from_weight" in run["settings"] and folder not in seen
+        ):
+            seen.add(folder)
+            folder = find_run(run["data"]["base"])
+        if run is None or "preset" not in run["settings"]:
+            return unknown
+        if run["settings"].get("data_path") is None:
+            return Pretraining(tokenizer, run["settings"].get("seed", 0), None)
+        made_for = read_corpus_file(folder, ("key",))["key"].get("made for")
+        open_rows(folder / "data" / "rows", tokenizer.digest)
+        return Pretraining(tokenizer, None, folder) if made_for == "pretrain" else unknown
+    except (UserError, KeyError, TypeError):
+        return unknown  # The run is gone or damaged. That is no mistake in what was asked for.
+
+
+def with_replay(
+    examples: Iterable[Columns], documents: Iterator[list[int]], share: float, counts: Counter[str]
+) -> Iterator[Columns]:
+    """Put documents between examples, so that this share of all tokens is theirs; each of their tokens is learned.
+
+    Args:
+        examples: as `chat_examples` gives them.
+        documents: ids of documents, without end.
+        share: of the tokens of both together, below 1.
+        counts: is told of `replay_documents` and `replay_tokens`.
+    """
+    tokens = 0
+    for example in examples:
+        yield example
+        tokens += len(example["input_ids"])
+        while counts["replay_tokens"] < share / (1 - share) * tokens:
+            ids = np.array(next(documents))
+            counts["replay_documents"] += 1
+            counts["replay_tokens"] += len(ids)
+            yield {"input_ids": ids, "labels": ids}
