@@ -39,7 +39,7 @@ class Data:
     """JSONL file, or a pattern such as 'data/*.jsonl', with one JSON object a line: {"text": …} to pretrain on,
     {"conversations": […]} to fine-tune on. Default: the embedded world."""
     validation_documents: int = 256
-    """Most documents held out to measure the loss on."""
+    """Most documents, or conversations, held out to measure the loss on."""
     validation_share: float = 0.02
     """Share of your own documents that is held out, chosen by a hash of the text."""
     skip_bad_rows: bool = False
@@ -208,3 +208,4 @@ class SftSettings(Start, CorpusSettings):
 
     output: str = "runs/sft"
     epochs: int = 2
+    validation_documents: int = 96

@@ -59,6 +59,7 @@ def fit(
     settings: TrainingSettings,
     folder: Path | None = None,
     validate: Callable[[], dict[str, Any]] | None = None,
+    examine: Callable[[], dict[str, Any]] | None = None,
     sample: Callable[[], str] | None = None,
     describe_rows: Callable[[Batch], str] | None = None,
     optimizer: Updates | None = None,
@@ -73,6 +74,7 @@ def fit(
         settings: learning rate, schedule, clipping, precision and the rest.
         folder: where checkpoints, metrics.jsonl and report.html go. None writes nothing.
         validate: measures the model on held-out data; gives numbers by name.
+        examine: more such numbers, for which the time of a look is too short: measured once, after the last step.
         sample: lets the model write something.
         describe_rows: says in words what is in a batch, for the message about a batch that breaks the
             training.
@@ -123,6 +125,8 @@ def fit(
         model.eval()
         with torch.random.fork_rng(devices=devices), torch.no_grad(), autocast():
             seen = validate() if validate else {}
+            if examine and step == total:
+                seen |= examine()
             if sample and settings.sample_tokens:
                 seen["sample"] = sample()
         model.train()

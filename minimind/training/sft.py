@@ -15,6 +15,7 @@ from .batches import Batches, RowBatches
 from .corpus import check_documents
 from .fine_tuning import (
     Conversations,
+    ask_tasks,
     base_model,
     check_start,
     measure,
@@ -65,6 +66,7 @@ def sft(settings: SftSettings) -> FitResult | None:
         batches=batches,
         objective=answers,
         validate=measure,
+        examine=ask_tasks,
         sample=lambda data, model: sample_answer(data, model, settings.sample_tokens),
         describe_rows=lambda data, batch: describe_rows(data.tokenizer, batch),
         steps=steps,

@@ -43,6 +43,7 @@ def run_stage(
     batches: Callable[[Data, MiniMind], Batches],
     objective: Objective,
     validate: Callable[[Data, MiniMind], dict[str, Any]],
+    examine: Callable[[Data, MiniMind], dict[str, Any]] | None = None,
     sample: Callable[[Data, MiniMind], str] | None = None,
     describe_rows: Callable[[Data, Batch], str] | None = None,
     steps: int | None = None,
@@ -58,6 +59,7 @@ def run_stage(
         batches: what the model learns from at each step: stored rows, or what this very model writes.
         objective: what is to be made small.
         validate: figures by name, measured on held-out data.
+        examine: more such figures, measured once, after the last step.
         sample: lets the model write something, to be shown.
         describe_rows: says in words what is in a batch, for the message about one that breaks the training.
         steps: length of the run where neither the settings nor the batches have one.
@@ -107,6 +109,7 @@ def run_stage(
         replace(settings, steps=steps),
         folder=folder.path,
         validate=lambda: validate(data, network),
+        examine=(lambda: examine(data, network)) if examine else None,
         sample=(lambda: sample(data, network)) if sample else None,
         describe_rows=(lambda batch: describe_rows(data, batch)) if describe_rows else None,
     )
