@@ -78,9 +78,9 @@ def test_the_progress_line_shows_them(tmp_path, capsys):
 
 
 def kill_on_the_way(script: str, settings: TrainingSettings) -> None:
-    """Start a stage in a process of its own, and kill it between its steps 7 and 40."""
+    """Start a stage, a file or a module, in a process of its own, and kill it between its steps 7 and 40."""
     folder = Path(settings.output)
-    command = [sys.executable, script, *arguments(settings)]
+    command = [sys.executable, *(() if script.endswith(".py") else ("-m",)), script, *arguments(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and not any(
