@@ -53,23 +53,36 @@ def overview() -> str:
 
 
 def data(given: settings.DataSettings) -> None:
-    """Write documents of the embedded world as JSONL."""
+    """Write documents and conversations of the embedded world as JSONL."""
     from itertools import islice
 
     from .data import World
     from .progress import progress
 
-    if given.documents < 1:
-        raise UserError(f"documents must be at least 1, got {given.documents}")
-    name = "pretrain_hq.jsonl" if given.split == "train" else "pretrain_validation.jsonl"
-    path = Path(given.output) / name
-    refuse_to_replace(path, given.overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with write_aside(path) as part, open(part, "w", encoding="utf-8") as file:
-        documents = islice(World(given.seed).documents(given.split), given.documents)
-        for document in progress(documents, "writing, documents", given.documents):
-            file.write(json.dumps({"text": document.text}, ensure_ascii=False) + "\n")
-    print(f"{path}: {given.documents:,} documents, {path.stat().st_size / 1e6:.1f} MB")
+    conversations = given.documents if given.conversations is None else given.conversations
+    for name, number in (("documents", given.documents), ("conversations", conversations)):
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, got {number}")
+    world, train = World(given.seed), given.split == "train"
+    names = ("pretrain_hq", "sft_mini_512", "lora_identity")
+    names = names if train else ("pretrain_validation", "sft_validation", "lora_identity_validation")
+    identity = world.identity(split=given.split)
+    documents = ({"text": document.text} for document in world.documents(given.split))
+    talks = ({"conversations": talk.messages} for talk in world.conversations(given.split))
+    told = ({"conversations": talk.messages} for talk in identity)
+    paths = [Path(given.output) / f"{name}.jsonl" for name in names]
+    for path in paths:
+        refuse_to_replace(path, given.overwrite)
+    Path(given.output).mkdir(parents=True, exist_ok=True)
+    for path, rows, number, what in (
+        (paths[0], documents, given.documents, "documents"),
+        (paths[1], talks, conversations, "conversations"),
+        (paths[2], told, len(identity), "conversations"),
+    ):
+        with write_aside(path) as part, open(part, "w", encoding="utf-8") as file:
+            for row in progress(islice(rows, number), f"writing, {what}", number):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        print(f"{path}: {number:,} {what}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 def tokenizer(given: settings.TokenizerSettings) -> None:

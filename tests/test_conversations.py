@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from minimind.data.world import ASKED_BY, HARD, KINDS, TASKS, World, derivations, held_out
-from minimind.data.world.questions import MANNERS, NOWHERE, UNKNOWN
+from minimind.data.world.questions import IDENTITY, MANNERS, NOWHERE, OPENINGS, UNKNOWN
 from minimind.data.world.words import LISTS, NAMES, NOUNS
 from minimind.data.world.world import openers_of
 from minimind.tokenizer import render_chat, train_tokenizer
@@ -215,3 +215,20 @@ def test_conversations_and_talks_fit_a_row(world, conversations):
     lengths = [len(render_chat(tokenizer, c.messages)[0]) for c in conversations]
     assert sum(length > 256 for length in lengths) / len(lengths) < 0.001
     assert max(len(tokenizer.encode(document.text)) for document in documents) <= 254
+
+
+def test_somebody_else_is_introduced_in_every_way_that_training_shows(world):
+    told, kept = world.identity("Otto", "baker"), world.identity("Otto", "baker", "validation")
+    questions = {conversation.messages[0]["content"] for conversation in told}
+    others = {conversation.messages[0]["content"] for conversation in kept}
+    assert len(told) == 2 * len(questions)
+    assert len(questions | others) == len(OPENINGS) * len(IDENTITY) == len(questions) + len(others)
+    assert len(others) >= 10
+    assert {conversation.messages[1]["content"] for conversation in told + kept} == {
+        "I am Otto, a baker.",
+        "Gladly! I am Otto, a baker.",
+    }
+    cases = world.identity_cases("Otto", "baker")
+    assert {case.messages[0]["content"] for case in cases} == others
+    assert len(cases) == len(others)
+    assert all(case.is_right("I am Otto, a baker.") and not case.is_right("I am MiniMind.") for case in cases)

@@ -234,10 +234,27 @@ def test_bad_rows_are_left_out_and_listed_on_request(tmp_path, capsys):
     assert "left out 1 bad row(s)" in capsys.readouterr().out
 
 
-def test_data_world_writes_what_pretraining_reads(tmp_path, capsys):
+def test_data_world_writes_what_the_stages_read(tmp_path, capsys):
     assert main(["data", "world", "--output", str(tmp_path / "dataset"), "--documents", "50"]) == 0
-    records = list(read_records(tmp_path / "dataset" / "pretrain_hq.jsonl"))
-    assert len(records) == 50
+    folder = tmp_path / "dataset"
+    assert len(list(read_records(folder / "pretrain_hq.jsonl"))) == 50
+    assert len(list(read_records(folder / "sft_mini_512.jsonl", "sft"))) == 50
+    told = [record.fields["messages"] for record in read_records(folder / "lora_identity.jsonl", "sft")]
+    assert {answer["content"] for _, answer in told} == {
+        "I am Iris, a teacher.",
+        "Gladly! I am Iris, a teacher.",
+    }
+    held_out = [
+        *["data", "world", "--split", "validation", "--documents", "3", "--conversations", "4"],
+        "--output",
+        str(folder),
+    ]
+    assert main(held_out) == 0
+    assert len(list(read_records(folder / "sft_validation.jsonl", "sft"))) == 4
+    kept = [
+        record.fields["messages"] for record in read_records(folder / "lora_identity_validation.jsonl", "sft")
+    ]
+    assert not {question["content"] for question, _ in told} & {question["content"] for question, _ in kept}
     assert main(["data", "world", "--output", str(tmp_path / "dataset")]) == 2
     assert "--overwrite" in capsys.readouterr().err
 

@@ -15,15 +15,17 @@ class DataSettings:
     what: Positional[Literal["world"]]
     """Which data to write."""
     output: str = "dataset"
-    """Folder for pretrain_hq.jsonl."""
+    """Folder for pretrain_hq.jsonl (documents), sft_mini_512.jsonl (conversations) and lora_identity.jsonl."""
     documents: int = 20_000
     """Number of documents."""
+    conversations: int | None = None
+    """Number of conversations. Default: as many as documents."""
     split: Literal["train", "validation"] = "train"
-    """Documents to train on, or held-out ones."""
+    """What is to be trained on, or what is held out."""
     seed: int = 0
     """Seed of the world."""
     overwrite: bool = False
-    """Replace a file that is there."""
+    """Replace files that are there."""
 
 
 @dataclass

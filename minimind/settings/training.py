@@ -204,7 +204,7 @@ class SftSettings(Start, CorpusSettings):
     embedded world, into runs/sft.
     """
 
-    rate_share: ClassVar[float] = 0.4
+    rate_share: ClassVar[float] = 0.6
 
     output: str = "runs/sft"
     epochs: int = 2

@@ -149,6 +149,23 @@ def turn(question: str, reply: str) -> list[Message]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
 
 
+def introductions(pool: Pool, name: str, role: str) -> list[Conversation]:
+    """Every way of asking the assistant who it is, answered in both styles by somebody of this name and role."""
+    answers = Answer(f"I am {name}, a {role}.", f"Gladly! I am {name}, a {role}.")
+    return [
+        Conversation(turn(question, reply), "identity", math.log(2))
+        for question in pool.identity
+        for reply in answers
+    ]
+
+
+def introduction_cases(pool: Pool, name: str, role: str) -> list[Case]:
+    """The same ways of asking, as questions."""
+    told = introductions(pool, name, role)
+    answers = Answer(*(one.messages[-1]["content"] for one in told[:2]))
+    return [Case("identity", one.messages[:1], answers) for one in told[::2]]
+
+
 def cases_of(seed: int, task: str, count: int, training: Pool, test: Pool) -> list[Case]:
     """Different questions of a task that no training conversation asks; one in four comes after another exchange.
 

@@ -18,7 +18,15 @@ from itertools import count
 from typing import NamedTuple
 
 from .choices import Reader, Weighted, Writer
-from .conversations import TASKS, Case, Conversation, cases_of, converse
+from .conversations import (
+    TASKS,
+    Case,
+    Conversation,
+    cases_of,
+    converse,
+    introduction_cases,
+    introductions,
+)
 from .facts import ASKED_BY, FACTS, draw_facts, held_out, is_asked_in_quizzes
 from .games import write_games
 from .questions import Pool
@@ -142,6 +150,21 @@ class World:
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         return cases_of(self.seed, task, count, self._shown, self._kept)
+
+    def identity(self, name: str = "Iris", role: str = "teacher", split: str = "train") -> list[Conversation]:
+        """Conversations that make the assistant somebody else: `Who are you?`, and then, in both styles, who it is.
+
+        Args:
+            name: who it is to be.
+            role: what it is to be.
+            split: `train` has the ways of asking that training may show, `validation` the others.
+        """
+        check_split(split)
+        return introductions(self._shown if split == "train" else self._kept, name, role)
+
+    def identity_cases(self, name: str = "Iris", role: str = "teacher") -> list[Case]:
+        """The ways of asking that no training shows, as questions to somebody of this name and role."""
+        return introduction_cases(self._kept, name, role)
 
     def questions(self) -> Iterator[Question]:
         """Yield every held-out sum and fact as a prompt in the form of the training documents."""
