@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,7 @@ from test_checkpoint import POSIX
 from test_stage import assert_same_result, kill_on_the_way, rows_of
 from tiny_runs import WORDS, tiny_settings
 
-import minimind.training.fine_tuning as fine_tuning_module
+import minimind.training.answering as answering_module
 from minimind import MiniMind, ModelConfig, load
 from minimind.cli import main
 from minimind.data import World, pack
@@ -104,7 +105,8 @@ def test_the_roadmaps_command_runs_as_printed(base, tmp_path, monkeypatch, capsy
     assert main([*command.split(), "--max-seq-len", "128"]) == 0
     said = capsys.readouterr()
     assert "model: runs/pretrain, your own" in said.err
-    assert "finished: runs/sft holds the model" in said.out
+    assert "finished: runs/sft holds the model; `minimind chat runs/sft` talks with it" in said.out
+    assert re.search(r"\d steps may be too few to learn from; --epochs \d+ makes more", said.out)
     model, tokenizer = load("full_sft")
     assert tokenizer.digest == Tokenizer.load("runs/pretrain").digest
     assert model.generation_config["eos_token_id"] == tokenizer.eos_token_id
@@ -206,7 +208,7 @@ def test_a_killed_run_ends_with_the_same_weights_even_if_the_base_is_gone(base, 
 
 
 def test_the_world_without_flags_answers_its_tasks(tmp_path, monkeypatch):
-    monkeypatch.setattr(fine_tuning_module, "CASES", 1)
+    monkeypatch.setattr(answering_module, "CASES", 1)
     settings = SftSettings(
         output=str(tmp_path / "run"), from_weight="shipped/pretrain", steps=2, batch_size=2, seed=3,
         validate_every=1, validation_documents=4, sample_tokens=4, device="cpu", threads=1,

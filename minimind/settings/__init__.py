@@ -8,7 +8,14 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
 from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
 from .tools import DataSettings, TokenizerSettings
-from .training import WORLD_STEPS, CorpusSettings, PretrainSettings, SftSettings, TrainingSettings
+from .training import (
+    WORLD_STEPS,
+    CorpusSettings,
+    FineTuneSettings,
+    PretrainSettings,
+    SftSettings,
+    TrainingSettings,
+)
 
 __all__ = [
     "WORLD_STEPS",
@@ -19,6 +26,7 @@ __all__ = [
     "DoctorSettings",
     "EvaluateSettings",
     "ExerciseSettings",
+    "FineTuneSettings",
     "GenerateSettings",
     "PretrainSettings",
     "RecordSettings",

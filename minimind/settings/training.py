@@ -197,7 +197,12 @@ class PretrainSettings(Model, Vocabulary, CorpusSettings):
 
 
 @dataclass
-class SftSettings(Start, CorpusSettings):
+class FineTuneSettings(Start, CorpusSettings):
+    """What every stage shares that makes an answering model of a pretrained one."""
+
+
+@dataclass
+class SftSettings(FineTuneSettings):
     """Fine-tune a pretrained model on conversations, so that it answers.
 
     Without flags: the model of runs/pretrain, or the one that comes with the package, on the conversations of its

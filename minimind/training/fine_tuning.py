@@ -1,4 +1,4 @@
-"""What stages share that make an answering model of a pretrained one: their start, their rows, and what they measure.
+"""What stages share that make an answering model of a pretrained one: what they start from, and their rows.
 
 The base lies in the run's folder too, so a resumed run begins from the weights that it began from, whatever has become
 of the base meanwhile.
@@ -11,24 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..data import World, open_rows, pack_rows, write_rows
 from ..data.chat_examples import chat_examples
 from ..data.rows import Columns
-from ..data.world import HARD, TASKS
 from ..device import choose_device
 from ..errors import UserError
-from ..metrics import HeldOut, answer, perplexity
-from ..metrics.held_out_answers import held_out_answers
+from ..metrics import HeldOut, perplexity
 from ..model import MiniMind, load
 from ..runs import find_run, is_shipped
-from ..sampling import Sampling
-from ..settings import SftSettings
+from ..settings import FineTuneSettings
 from ..tokenizer import Tokenizer
 from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
 from .prepared import link, read_corpus_file
@@ -37,8 +32,6 @@ from .replay import pretraining_of, with_replay
 BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
 PRETRAINING_DOCUMENTS = 32
 """Held-out documents of the pretraining that each look reads: few, but the same ones each time."""
-CASES = 25
-"""Held-out questions of each task of the world that are asked at the end; `minimind evaluate` asks more."""
 
 
 @dataclass
@@ -77,13 +70,13 @@ def open_conversations(folder: Path) -> Conversations:
     return Conversations(corpus, answers, folder / "data" / "base")
 
 
-def check_start(settings: SftSettings) -> None:
+def check_start(settings: FineTuneSettings) -> None:
     """Refuse what cannot work, before anything is read."""
     if not 0 <= settings.replay < 1:
         raise UserError(f"replay must be at least 0 and below 1, got {settings.replay}")
 
 
-def prepare_conversations(settings: SftSettings, row_count: int, folder: Path) -> None:
+def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Path) -> None:
     """Leave in a folder what `open_conversations` reads.
 
     Args:
@@ -195,40 +188,3 @@ def base_model(data: Conversations) -> MiniMind:
     if data.tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
         model.generation_config |= data.tokenizer.special_ids
     return model
-
-
-def measure(data: Conversations, model: MiniMind) -> dict[str, Any]:
-    """Figures on held-out answers, and on documents of the pretraining."""
-    figures: dict[str, Any] = held_out_answers(model, data.answers).figures(data.facts["held_out_nats"])
-    if data.corpus.held_out:
-        figures["pretraining_perplexity"] = perplexity(model, data.corpus.held_out).perplexity
-    return figures
-
-
-def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
-    """How many held-out questions of the world are answered rightly: the mean over tasks, without the hard ones, and
-    each task. No figures for conversations of the reader's own."""
-    seed = data.facts["conversations_seed"]
-    if seed is None:
-        return {}
-    cases = [case for task in TASKS for case in World(seed).cases(task, CASES)]
-    replies = answer(model, data.tokenizer, [case.messages for case in cases], show_progress=True)
-    right: dict[str, list[bool]] = {task: [] for task in TASKS}
-    for case, reply in zip(cases, replies, strict=True):
-        right[case.task].append(case.is_right(reply.text))
-    by_task = {task: fmean(answers) for task, answers in right.items()}
-    return {
-        "accuracy": fmean(by_task[task] for task in TASKS if task not in HARD),
-        "accuracy_by_task": by_task,
-    }
-
-
-def sample_answer(data: Conversations, model: MiniMind, tokens: int) -> str:
-    """Let the model answer the first question that is held out."""
-    ids, labels = data.answers["input_ids"][0], data.answers["labels"][0]
-    first = int((labels >= 0).argmax())
-    prompt = torch.from_numpy(ids[None, :first].astype(np.int64)).to(next(model.parameters()).device)
-    ends = model.generation_config["eos_token_id"]
-    sampling = Sampling(max_new_tokens=tokens, temperature=0)
-    written = model.generate(prompt, sampling=sampling, eos_token_id=ends)[0].tolist()
-    return data.tokenizer.decode(written, skip_special_tokens=True)

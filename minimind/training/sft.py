@@ -6,27 +6,24 @@ assistant says is learned, and between them some documents of the pretraining. A
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from ..model import MiniMind
+from ..progress import counted
 from ..settings import WORLD_STEPS, SftSettings
+from .answering import ask_tasks, measure, sample_answer
 from .batches import Batches, RowBatches
 from .corpus import check_documents
-from .fine_tuning import (
-    Conversations,
-    ask_tasks,
-    base_model,
-    check_start,
-    measure,
-    open_conversations,
-    prepare_conversations,
-    sample_answer,
-)
+from .fine_tuning import Conversations, base_model, check_start, open_conversations, prepare_conversations
 from .loop import FitResult
 from .objectives import Batch, Loss, causal_language_model
 from .show import describe_rows
 from .stage import run_stage
+
+FEW_STEPS = 100
+"""Shorter runs hardly move the weights: the learning rate rises and falls before much was seen."""
 
 
 def answers(model: Any, batch: Batch) -> Loss:
@@ -54,9 +51,15 @@ def sft(settings: SftSettings) -> FitResult | None:
 
     def batches(data: Conversations, model: MiniMind) -> Batches:
         epochs = None if steps else settings.epochs
-        return RowBatches(
+        rows = RowBatches(
             data.corpus.rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs
         )
+        if rows.step_count is not None and rows.step_count < FEW_STEPS:
+            enough = math.ceil(FEW_STEPS * settings.epochs / rows.step_count)
+            print(
+                f"{counted(rows.step_count, 'step')} may be too few to learn from; --epochs {enough} makes more"
+            )
+        return rows
 
     return run_stage(
         settings,
@@ -70,6 +73,7 @@ def sft(settings: SftSettings) -> FitResult | None:
         sample=lambda data, model: sample_answer(data, model, settings.sample_tokens),
         describe_rows=lambda data, batch: describe_rows(data.tokenizer, batch),
         steps=steps,
+        use="`minimind chat {}` talks with it",
     )
 
 

@@ -15,8 +15,11 @@ def sample(model: MiniMind, tokenizer: Tokenizer, tokens: int, seed: int) -> str
     start = torch.tensor([[tokenizer.bos_token_id]], device=next(model.parameters()).device)
     sampling = Sampling(max_new_tokens=tokens, temperature=0.8, seed=seed)
     ids = model.generate(start, sampling=sampling)
-    text = tokenizer.decode(ids[0].tolist(), skip_special_tokens=True)
-    # An untrained model writes control characters too; a terminal would obey them.
+    return printable(tokenizer.decode(ids[0].tolist(), skip_special_tokens=True))
+
+
+def printable(text: str) -> str:
+    """A text without control characters: an untrained model writes them too, and a terminal would obey them."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -47,6 +47,7 @@ def run_stage(
     sample: Callable[[Data, MiniMind], str] | None = None,
     describe_rows: Callable[[Data, Batch], str] | None = None,
     steps: int | None = None,
+    use: str = "`minimind generate {}` lets it write",
 ) -> FitResult | None:
     """Train in a run's folder, from the beginning or from where a run was left.
 
@@ -63,6 +64,7 @@ def run_stage(
         sample: lets the model write something, to be shown.
         describe_rows: says in words what is in a batch, for the message about one that breaks the training.
         steps: length of the run where neither the settings nor the batches have one.
+        use: what can be done with the model now; {} stands for its folder.
 
     Returns:
         How the training ended; None if the run was finished before.
@@ -116,7 +118,7 @@ def run_stage(
     network.save_pretrained(folder.path)
     if result.finished:
         folder.finish(result.numerics)
-        print(f"finished: {folder.path} holds the model; `minimind generate {folder.path}` lets it write")
+        print(f"finished: {folder.path} holds the model; {use.format(folder.path)}")
     else:
         print(
             f"left at step {result.step} ({result.reason}), saved; go on with --output {folder.path} --resume"

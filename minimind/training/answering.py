@@ -1,0 +1,56 @@
+"""What is measured while a model learns to answer, and at the end."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import World
+from ..data.world import HARD, TASKS
+from ..metrics import answer, perplexity
+from ..metrics.held_out_answers import held_out_answers
+from ..model import MiniMind
+from ..sampling import Sampling
+from .fine_tuning import Conversations
+from .show import printable
+
+CASES = 25
+"""Held-out questions of each task of the world that are asked at the end; `minimind evaluate` asks more."""
+
+
+def measure(data: Conversations, model: MiniMind) -> dict[str, Any]:
+    """Figures on held-out answers, and on documents of the pretraining."""
+    figures: dict[str, Any] = held_out_answers(model, data.answers).figures(data.facts["held_out_nats"])
+    if data.corpus.held_out:
+        figures["pretraining_perplexity"] = perplexity(model, data.corpus.held_out).perplexity
+    return figures
+
+
+def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
+    """How many held-out questions of the world are answered rightly: the mean over tasks, without the hard ones, and
+    each task. No figures for conversations of the reader's own."""
+    seed = data.facts["conversations_seed"]
+    if seed is None:
+        return {}
+    cases = [case for task in TASKS for case in World(seed).cases(task, CASES)]
+    replies = answer(model, data.tokenizer, [case.messages for case in cases])
+    right: dict[str, list[bool]] = {task: [] for task in TASKS}
+    for case, reply in zip(cases, replies, strict=True):
+        right[case.task].append(case.is_right(reply.text))
+    by_task = {task: fmean(answers) for task, answers in right.items()}
+    return {
+        "accuracy": fmean(by_task[task] for task in TASKS if task not in HARD),
+        "accuracy_by_task": by_task,
+    }
+
+
+def sample_answer(data: Conversations, model: MiniMind, tokens: int) -> str:
+    """Let the model answer the first question that is held out."""
+    ids, labels = data.answers["input_ids"][0], data.answers["labels"][0]
+    first = int((labels >= 0).argmax())
+    prompt = torch.from_numpy(ids[None, :first].astype(np.int64)).to(next(model.parameters()).device)
+    written = model.generate(prompt, sampling=Sampling(max_new_tokens=tokens, temperature=0))[0].tolist()
+    return printable(data.tokenizer.decode(written, skip_special_tokens=True))
