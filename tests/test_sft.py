@@ -106,6 +106,7 @@ def test_the_roadmaps_command_runs_as_printed(base, tmp_path, monkeypatch, capsy
     said = capsys.readouterr()
     assert "model: runs/pretrain, your own" in said.err
     assert "finished: runs/sft holds the model; `minimind chat runs/sft` talks with it" in said.out
+    assert re.search(r"perplexity \d+\.\d{3} before, \d+\.\d{3} now \([+-]\d+\.\d%\)", said.out)
     assert re.search(r"\d steps may be too few to learn from; --epochs \d+ makes more", said.out)
     model, tokenizer = load("full_sft")
     assert tokenizer.digest == Tokenizer.load("runs/pretrain").digest

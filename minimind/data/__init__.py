@@ -1,5 +1,6 @@
 """What a model learns from: the embedded world, data files, and token rows."""
 
+from .conversations import conversation
 from .records import KINDS, Record, Records, Report, find_files, read_records, tokenizer_sample
 from .rows import Example, Packed, encode_documents, pack, pack_rows
 from .store import TokenStore, open_rows, write_rows
@@ -14,6 +15,7 @@ __all__ = [
     "Report",
     "TokenStore",
     "World",
+    "conversation",
     "encode_documents",
     "find_files",
     "open_rows",

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from ..tokenizer.chat import message_problem
-from .fields import BadRow, names_of, whole_characters
+from .records import KINDS, BadRow, names_of, whole_characters
 
 Message = dict[str, Any]
 
@@ -115,3 +115,6 @@ def _as_text(message: Message) -> str:
 
 def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+KINDS["sft"] = conversation

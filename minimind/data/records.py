@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import UserError
-from .conversations import conversation
-from .fields import BadRow, text_field
 from .world import World
 
 SUFFIXES = (".jsonl", ".txt")
@@ -62,6 +60,10 @@ class Report:
     """Rows that were not."""
     problems: list[str] = field(default_factory=list)
     """`path:line: what is wrong`, for the first thousand bad rows."""
+
+
+class BadRow(Exception):
+    """What is wrong with a row; `read_records` adds where."""
 
 
 class Records(Iterator[Record]):
@@ -247,9 +249,45 @@ def _pretraining(row: dict[str, Any]) -> dict[str, Any]:
     return {"text": text_field(row, "text")}
 
 
-KINDS: dict[str, Parser] = {"pretrain": _pretraining, "sft": conversation}
+KINDS: dict[str, Parser] = {"pretrain": _pretraining}
 """How each kind of row is checked and becomes a record: `text`, which the tokenizer learns from and by which documents
 are held out, and whatever else is to stand in `fields`. A new kind is one more function."""
+
+
+def text_field(row: dict[str, Any], name: str) -> str:
+    """A field that must be a text which is not empty.
+
+    Raises:
+        BadRow: if it is not.
+    """
+    if name not in row:
+        raise BadRow(f"the field {name!r} is missing; found {names_of(row)}")
+    text = row[name]
+    if not isinstance(text, str):
+        raise BadRow(f"{name!r} must be a string, found {json.dumps(text)[:40]}")
+    if not text.strip():
+        raise BadRow(f"{name!r} is empty")
+    return whole_characters(text, repr(name))
+
+
+def names_of(row: dict[str, Any]) -> str:
+    """The fields that a row has, for a message."""
+    return (", ".join(map(repr, row)) or "no field")[:80]
+
+
+def whole_characters(text: str, where: str) -> str:
+    """The text, if UTF-8 can write it.
+
+    Raises:
+        BadRow: if it has half a character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(
+            f"{where} has half a character (\\u{ord(text[error.start]):04x}, a lone surrogate)"
+        ) from None
+    return text
 
 
 def _resolve(name: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..data.world import HARD, TASKS
 from ..metrics import answer, perplexity
 from ..metrics.held_out_answers import held_out_answers
 from ..model import MiniMind
+from ..runs import read_run
 from ..sampling import Sampling
 from .fine_tuning import Conversations
 from .show import printable
@@ -45,6 +47,15 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
         "accuracy": fmean(by_task[task] for task in TASKS if task not in HARD),
         "accuracy_by_task": by_task,
     }
+
+
+def cost_in_pretraining(folder: str, rows: list[dict[str, Any]]) -> str:
+    """What the training has cost on text of the pretraining, in a sentence; empty where that is not known."""
+    before = (read_run(Path(folder)) or {}).get("data", {}).get("pretraining_perplexity_before")
+    now = rows[-1].get("pretraining_perplexity") if rows else None
+    if before is None or now is None:
+        return ""
+    return f"text of the pretraining: perplexity {before:.3f} before, {now:.3f} now ({now / before - 1:+.1%})"
 
 
 def sample_answer(data: Conversations, model: MiniMind, tokens: int) -> str:

@@ -89,7 +89,7 @@ def summary(row: dict[str, Any]) -> str:
         f"the training loss is {row['loss']:.3f}" + (" nats a token" if "perplexity" in row else "") + "."
     )
     if row.get("validation_perplexity"):
-        words += f" Perplexity on held-out documents: {row['validation_perplexity']:.3f}"
+        words += f" Perplexity on what was held out: {row['validation_perplexity']:.3f}"
         if row.get("floor_perplexity"):
             ratio = row["validation_perplexity"] / row["floor_perplexity"]
             words += f"; no model can get below {row['floor_perplexity']:.3f}, "

@@ -13,7 +13,7 @@ from typing import Any
 from ..model import MiniMind
 from ..progress import counted
 from ..settings import WORLD_STEPS, SftSettings
-from .answering import ask_tasks, measure, sample_answer
+from .answering import ask_tasks, cost_in_pretraining, measure, sample_answer
 from .batches import Batches, RowBatches
 from .corpus import check_documents
 from .fine_tuning import Conversations, base_model, check_start, open_conversations, prepare_conversations
@@ -61,7 +61,7 @@ def sft(settings: SftSettings) -> FitResult | None:
             )
         return rows
 
-    return run_stage(
+    result = run_stage(
         settings,
         prepare=lambda folder: prepare_conversations(settings, row_count, folder),
         read=open_conversations,
@@ -75,6 +75,9 @@ def sft(settings: SftSettings) -> FitResult | None:
         steps=steps,
         use="`minimind chat {}` talks with it",
     )
+    if result is not None and (cost := cost_in_pretraining(settings.output, result.rows)):
+        print(cost)
+    return result
 
 
 if __name__ == "__main__":
