@@ -185,14 +185,14 @@ def ask_told_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
 
 
 def ask_long_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
-    """`Add up 5 and 12 and 7.`"""
-    first = writer.pick([a for a, rests in pool.small_sums.items() if ("+" in dict(rests))])
-    second = writer.pick([f" and {b}" for sign, b in pool.small_sums[first] if sign == "+"]).removeprefix(
-        " and "
-    )
-    third = writer.pick([f" and {c}." for c in range(SMALL)]).removeprefix(" and ").removesuffix(".")
-    total = int(first) + int(second) + int(third)
-    return answer(f"{total}", f"{first} + {second} + {third} = {total}.")
+    """`Add up 5 and 12 and 7.`, of which the polite answer shows the two steps."""
+    first = writer.pick([a for a, rests in pool.small_sums.items() if "+" in dict(rests)])
+    second = writer.pick([f" and {b}" for sign, b in pool.small_sums[first] if sign == "+"])[5:]
+    two = int(first) + int(second)
+    numbers = [str(c) for c in range(SMALL) if pool.test or str(c) in PLUS[two]]
+    third = writer.pick([f" and {c}." for c in numbers])[5:-1]
+    total = two + int(third)
+    return answer(f"{total}", f"{first} + {second} = {two}, and {two} + {third} = {total}.")
 
 
 def result(first: str, rest: str) -> int:
@@ -226,7 +226,8 @@ def end_of_list(which: str, word: str) -> Answer:
 def ask_backwards(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`Say backwards, with commas: pin cup hat.`"""
     words = write_list(writer, pool, fewest=3, most=5)
-    return answer(", ".join(words[::-1]), f"Backwards it is {', '.join(words[::-1])}.")
+    backwards = ", ".join(words[::-1])
+    return answer(backwards, f"{backwards}.")
 
 
 def write_list(writer: AnyWriter, pool: Pool, fewest: int, most: int, end: str = ".") -> list[str]:
