@@ -22,7 +22,6 @@ SHORT = {
     "batch_size": 4,
     "validate_every": 5,
     "sample_tokens": 0,
-    "checkpoint_seconds": 0.0,
     "device": "cpu",
 }
 
@@ -87,18 +86,22 @@ TINY = (
         verb="further",
         run=further,
         settings=FurtherSettings,
-        sizes=of_steps(20),
+        sizes=of_steps(20, checkpoint_seconds=0.0),
         reads={"from_weight": "pretrain"},
     ),
 )
 
 
+SMALL = ((records, "SAMPLE_DOCUMENTS", 100), (measure, "DOCUMENTS", 4), (measure, "CASES", 2))
+"""What else is smaller than usual: where, what and how much."""
+
+
 def tiny_pipeline(settings: PipelineSettings) -> FitResult | None:
     """The whole of it."""
-    records.SAMPLE_DOCUMENTS = 100
-    measure.DOCUMENTS, measure.CASES = 4, 2
     return pipeline(settings, TINY)
 
 
 if __name__ == "__main__":
+    for module, name, value in SMALL:
+        setattr(module, name, value)
     sys.exit(main_of("pipeline", PipelineSettings, tiny_pipeline))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def what_was_run(settings: PipelineSettings, planned: Planned, runs: dict[str, A
         total += seconds
         state = (runs[stage.name] or {"status": "not begun"})["status"]
         state += f", {minutes(seconds)}" if seconds else ""
-        command = html.escape(stage.command(given))
+        command = html.escape(stage.command(as_begun(given, runs[stage.name])))
         items.append(
             f'<li><strong>{stage.name}</strong> <span class="soft">{state}</span><pre>{command}</pre></li>'
         )
@@ -78,6 +79,13 @@ def what_was_run(settings: PipelineSettings, planned: Planned, runs: dict[str, A
     words = f"Size {settings.size}, seed {settings.seed}; {minutes(total)} of training on {where}. "
     words += "Each stage goes on from one before it. These commands do the same one by one:"
     return f"<p>{words}</p><ol>{''.join(items)}</ol>"
+
+
+def as_begun(given: Any, run: dict[str, Any] | None) -> Any:
+    """The settings that a stage was begun with; those that are planned where it was not."""
+    told = (run or {"settings": {}})["settings"]
+    names = {one.name for one in fields(given)} - {"resume", "overwrite"}
+    return replace(given, **{name: value for name, value in told.items() if name in names})
 
 
 def seconds_of(folder: Path, run: dict[str, Any] | None) -> float:
