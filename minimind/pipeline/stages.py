@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Stage:
         values = {"output": str(output / self.name), "seed": given.seed, "threads": given.threads}
         values |= {setting: str(output / name) for setting, name in self.reads.items()}
         values |= self.sizes[given.size].changes
-        known = self.settings.__dataclass_fields__  # A tokenizer has no threads to choose.
+        known = {one.name for one in fields(self.settings)}  # A tokenizer has no threads to choose.
         return self.settings(**{name: value for name, value in values.items() if name in known})
 
     def command(self, settings: Any) -> str:
