@@ -27,7 +27,7 @@ Measured = dict[str, dict[str, Any]]
 OWN_STYLE = """
 :root { --right: #1a7f37; } @media (prefers-color-scheme: dark) { :root { --right: #57c46e; } }
 ol { padding-left: 1.4rem; } li { margin: .8rem 0; }
-pre { overflow-x: auto; margin: .2rem 0; font-size: .85rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; font-size: .85rem; }
 .soft { color: var(--soft); } .right { color: var(--right); }
 .wide td, .wide th { white-space: nowrap; }
 .asked { border-top: 1px solid var(--line); padding: .8rem 0; white-space: pre-line; }
@@ -156,8 +156,12 @@ def side_by_side(seed: int, measured: Measured) -> str:
 
 
 def conversation(case: Case) -> str:
-    """What is asked, a message a line, and the right answer."""
-    lines = [html.escape(message["content"]) for message in case.messages]
+    """What is asked, a message a line, what was answered on the way in italics; and the right answer."""
+    lines = [
+        f"<i>{words}</i>" if message["role"] == "assistant" else words
+        for message in case.messages
+        for words in [html.escape(message["content"])]
+    ]
     return "\n".join(lines) + f'\n<span class="soft">right: {html.escape(case.answers.short)}</span>'
 
 
