@@ -7,7 +7,6 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
 from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
-from .inference import BenchmarkSettings, EvaluateSettings, GenerateSettings
 from .pipeline import PipelineSettings
 from .tools import DataSettings, TokenizerSettings
 from .training import (
