@@ -27,6 +27,8 @@ from minimind.arguments import main_of, parse
 from minimind.cli import VERBS, main
 from minimind.data.world import TASKS
 from minimind.errors import UserError
+from minimind.model import apply_lora, load
+from minimind.model.adapters import save_adapter
 from minimind.pipeline import STAGES, pipeline
 from minimind.pipeline.report import by_task, side_by_side
 from minimind.runs import read_run, write_run
@@ -277,6 +279,24 @@ def test_an_answer_is_shown_as_text_and_as_right_only_where_it_is():
     text = side_by_side(0, {"sft": {"answers": said}})
     assert text.count("&lt;b&gt;no&lt;/b&gt; …") == len(TASKS) - 1
     assert text.count('<span class="right">I am MiniMind.</span>') == 1
+
+
+def test_an_adapter_is_measured_on_the_model_that_it_belongs_to(undisturbed, tmp_path):
+    model, _ = load(undisturbed / "further")
+    apply_lora(model, rank=2, alpha=4)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data += 1.0  # untrained, an adapter changes nothing
+    save_adapter(model, tmp_path / "adapter")
+    given = tiny.FurtherSettings(output=str(tmp_path / "adapter"), from_weight=str(undisturbed / "further"))
+    measures = tiny.measure.Measures(tmp_path)
+    stage = replace(TINY[2], name="adapter", reads={})
+    measures.take(stage, given)
+    base = json.loads((undisturbed / "pipeline.json").read_text())["further"]
+    found = tiny.measure.Measures(tmp_path).of(stage, given)
+    assert found["figures"]["adapter"] == given.output
+    assert found["figures"]["perplexity"] != base["figures"]["perplexity"]
+    assert found["answers"] != base["answers"]
 
 
 # The list of stages

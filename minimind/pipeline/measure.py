@@ -14,6 +14,7 @@ from ..evaluation import evaluate
 from ..files import replace_text
 from ..metrics import answer
 from ..model import load
+from ..model.adapters import load_adapter
 from ..settings import EvaluateSettings
 from .stages import Stage
 
@@ -46,12 +47,16 @@ class Measures:
         """Measure a stage that has just finished, or find what was measured of the very same weights."""
         if self.of(stage, settings) is not None:
             return
-        folder = Path(settings.output)
-        measured: dict[str, Any] = {"weights": digest_of(folder), "bases": self._bases(stage)}
-        if (folder / "config.json").exists():
+        measured: dict[str, Any] = {
+            "weights": digest_of(Path(settings.output)),
+            "bases": self._bases(stage),
+        }
+        if made := model_of(settings):
             print(f"measuring {stage.name} for the report", flush=True)
-            measured["figures"] = evaluate(EvaluateSettings(str(folder), documents=DOCUMENTS, cases=CASES))
-            measured["answers"] = answers(folder, settings.seed)
+            run, adapter = made
+            asked = EvaluateSettings(run, documents=DOCUMENTS, cases=CASES, adapter=adapter)
+            measured["figures"] = evaluate(asked)
+            measured["answers"] = answers(run, adapter, settings.seed)
         self.stages[stage.name] = measured
         replace_text(self.path, json.dumps(self.stages, indent=2))
 
@@ -73,6 +78,20 @@ class Measures:
         return {name: digest_of(self.output / name) for name in stage.reads.values()}
 
 
+def model_of(settings: Any) -> tuple[str, str | None] | None:
+    """The run, and the adapter that it takes on, which a stage has made; None where no model was made.
+
+    Args:
+        settings: of the stage. One that makes an adapter has `from_weight`, the run that the adapter belongs to.
+    """
+    folder = Path(settings.output)
+    if (folder / "config.json").exists():
+        return str(folder), None
+    if (folder / "adapter_config.json").exists():
+        return settings.from_weight, str(folder)
+    return None
+
+
 def digest_of(folder: Path) -> str:
     """A digest of what a stage has learned; that of nothing, where nothing is."""
     found = [folder / name for name in WEIGHTS if (folder / name).exists()]
@@ -86,12 +105,14 @@ def questions(seed: int) -> list[Case]:
     return [min(several, key=lambda case: len(case.messages)) for several in cases]
 
 
-def answers(folder: Path, seed: int) -> list[dict[str, Any]]:
+def answers(run: str, adapter: str | None, seed: int) -> list[dict[str, Any]]:
     """What a run's model says to each of the questions, and whether that is right.
 
     A model that was only pretrained is asked in the same form, so that one sees what fine-tuning has changed.
     """
-    model, tokenizer = load(folder)
+    model, tokenizer = load(run)
+    if adapter is not None:
+        load_adapter(model, adapter)
     asked = questions(seed)
     replies = answer(model, tokenizer, [case.messages for case in asked])
     return [
