@@ -143,7 +143,7 @@ def test_a_mistake_in_a_stage_is_one_line_and_the_stages_before_it_stay(undistur
     stages = with_run("further", lambda settings: left)
     given += ["--quick", "--overwrite"]
     assert main_of("pipeline", PipelineSettings, lambda s: pipeline(s, stages), given) == 128 + signal.SIGINT
-    assert "left in stage further; the same command again goes on" in capsys.readouterr().out
+    assert "left in stage further; the same command without --overwrite goes on" in capsys.readouterr().out
     assert read_run(folder / "pretrain")["settings"]["steps"] == 10
     assert not (folder / "further/run.json").exists()
     assert (folder / "pretrain/notes.txt").read_text() == "mine"
@@ -159,6 +159,8 @@ def test_a_stage_that_cannot_go_on_begins_again(tmp_path):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match=r"tokenizer\.json is there already"):
         pipeline(settings_for(tmp_path / "runs"), [stage])  # It may be anybody's.
+    pipeline(settings_for(tmp_path / "runs", overwrite=True), [stage])
+    (folder / "tokenizer.json").write_text("{")
     write_run(folder, {"status": "unfinished", "settings": vars(given)})
     pipeline(settings_for(tmp_path / "runs"), [stage])
     assert read_run(folder)["status"] == "finished"

@@ -52,10 +52,11 @@ def pipeline(settings: PipelineSettings, stages: Sequence[Stage] = STAGES) -> Fi
         folder = Path(given.output)
         if not is_finished(folder):
             print(f"\n[{number} of {len(planned)}] {stage.command(given)}", flush=True)
-            left = train(stage, given)
+            left = train(stage, given, settings.overwrite)
             if left is not None and not left.finished:
                 write_report(settings, planned, measures)
-                print(f"the pipeline was left in stage {stage.name}; the same command again goes on")
+                command = "the same command without --overwrite" if settings.overwrite else "the same command"
+                print(f"the pipeline was left in stage {stage.name}; {command} goes on with it")
                 return left
         measures.take(stage, given)
         report = write_report(settings, planned, measures)
@@ -94,13 +95,19 @@ def refuse_another_run(stage: Stage, given: Any, measures: Measures) -> None:
         raise UserError(f"{given.output}: was made from another {other} than the one that is there; {advice}")
 
 
-def train(stage: Stage, given: Any) -> FitResult | None:
-    """Begin a stage, or go on with it."""
+def train(stage: Stage, given: Any, overwrite: bool) -> FitResult | None:
+    """Begin a stage, or go on with it.
+
+    Args:
+        stage: which.
+        given: its settings.
+        overwrite: whether what lies in its folder may be replaced.
+    """
     begun = read_run(Path(given.output)) is not None
     if "resume" in {field.name for field in fields(given)}:
         given = replace(given, resume=True)  # Where nothing is there yet, this begins.
-    elif begun:
-        given = replace(given, overwrite=True)  # A stage that cannot go on is short, and begins again.
+    else:
+        given = replace(given, overwrite=overwrite or begun)  # It is short, and begins again.
     try:
         return stage.run(given)
     except UserError as error:
