@@ -177,7 +177,7 @@ def start(folder: Path) -> subprocess.Popen:
 
 
 @POSIX
-def test_a_pipeline_that_is_killed_ends_with_the_same_weights(undisturbed, tmp_path):
+def test_a_pipeline_that_is_killed_goes_on_to_the_same_weights(undisturbed, tmp_path, capsys):
     process = start(tmp_path / "runs")
     folder = tmp_path / "runs" / "further"
     while process.poll() is None and not any(
@@ -188,7 +188,12 @@ def test_a_pipeline_that_is_killed_ends_with_the_same_weights(undisturbed, tmp_p
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()
     assert 7 <= int(find_checkpoints(folder / "checkpoints")[0].name[5:]) < 20
+    capsys.readouterr()
     assert tiny_pipeline(settings_for(tmp_path / "runs")) is None
+    said = capsys.readouterr().out
+    assert "[3 of 3]" in said
+    assert "[2 of 3]" not in said
+    assert "before training" not in said  # It went on from its checkpoint.
     assert_same_models(tmp_path / "runs", undisturbed)
 
 
