@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import command_line
-from ..settings import PipelineSettings, PretrainSettings, TokenizerSettings
-from ..training import FitResult, pretrain, tokenizer
+from ..settings import PipelineSettings, PretrainSettings, SftSettings, TokenizerSettings
+from ..training import FitResult, pretrain, sft, tokenizer
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,19 @@ STAGES = (
         },
         reads={"tokenizer": "tokenizer"},
         shipped="pretrain",
+    ),
+    Stage(
+        name="sft",
+        verb="sft",
+        run=sft,
+        settings=SftSettings,
+        sizes={
+            "quick": Size(90, {"steps": 400}),
+            "default": Size(240, {"steps": 1200}),
+            "ship": Size(600, {"steps": 3000}),
+        },
+        reads={"from_weight": "pretrain"},
+        shipped="full_sft",
     ),
 )
 """All stages, in the order in which they are run. A stage reads from stages above it."""
