@@ -9,9 +9,10 @@ import errno
 import io
 import itertools
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -99,6 +100,27 @@ def _read(
         if type(value) is int and name != "seed" and value > LARGEST:
             raise UserError(f"--{name.replace('_', '-')} must be at most {LARGEST:,}, got {value}")
     return parsed
+
+
+def command_line(verb: str, settings: Any) -> str:
+    """The command that gives these settings: what must be named, and what differs from the defaults.
+
+    Examples:
+        >>> from minimind.settings import PretrainSettings, TokenizerSettings
+        >>> command_line("pretrain", PretrainSettings(steps=300, overwrite=True))
+        'minimind pretrain --steps 300 --overwrite'
+        >>> command_line("tokenizer", TokenizerSettings("train", output="my words"))
+        "minimind tokenizer train --output 'my words'"
+    """
+    words = ["minimind", verb]
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if one.default is MISSING:
+            words.append(str(value))  # It stands by its place, without a flag.
+        elif value != one.default:
+            flag = "--" + one.name.replace("_", "-")
+            words += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
 
 
 def groups_of(settings: type[Any]) -> list[type[Any]]:

@@ -58,6 +58,7 @@ def data(given: settings.DataSettings) -> None:
 
     from .data import World
     from .progress import progress
+    from .runs import refuse_to_replace
 
     conversations = given.documents if given.conversations is None else given.conversations
     for name, number in (("documents", given.documents), ("conversations", conversations)):
@@ -87,29 +88,9 @@ def data(given: settings.DataSettings) -> None:
 
 def tokenizer(given: settings.TokenizerSettings) -> None:
     """Train a tokenizer and save it."""
-    from .data import read_records, tokenizer_sample
-    from .progress import progress
-    from .tokenizer import train_tokenizer
+    from .training import tokenizer as stage
 
-    refuse_to_replace(Path(given.output) / "tokenizer.json", given.overwrite)
-    if given.data_path is not None:
-        records = read_records(given.data_path, skip_bad_rows=given.skip_bad_rows)
-        for _ in progress(records, "checking, bytes", records.size, lambda record: record.size):
-            pass  # A mistake anywhere in the data is told before anything is made of them.
-        if records.report.bad:
-            print(f"left out {records.report.bad} bad row(s): {' | '.join(records.report.problems[:3])}")
-    texts = tokenizer_sample(given.data_path, given.seed)
-    trained = train_tokenizer(progress(texts, "counting, documents", len(texts)), given.vocab_size)
-    trained.save(given.output)
-    ids = sum(len(row) for row in trained.encode_batch(texts[:1000]))
-    size = sum(len(text.encode()) for text in texts[:1000])
-    print(f"{given.output}: {trained.vocab_size} ids, {size / max(1, ids):.2f} bytes a token")
-
-
-def refuse_to_replace(path: Path, overwrite: bool) -> None:
-    """Do not write over a file unless asked to."""
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} is there already; choose another --output, or --overwrite to replace it")
+    stage(given)
 
 
 def pretrain(given: settings.PretrainSettings) -> Any:
@@ -124,6 +105,13 @@ def sft(given: settings.SftSettings) -> Any:
     from .training import sft as stage
 
     return stage(given)
+
+
+def pipeline(given: settings.PipelineSettings) -> Any:
+    """Train every stage in order."""
+    from .pipeline import pipeline as stages
+
+    return stages(given)
 
 
 def generate(given: settings.GenerateSettings) -> None:
@@ -213,6 +201,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "tokenizer": (settings.TokenizerSettings, tokenizer),
     "pretrain": (settings.PretrainSettings, pretrain),
     "sft": (settings.SftSettings, sft),
+    "pipeline": (settings.PipelineSettings, pipeline),
     "generate": (settings.GenerateSettings, generate),
     "chat": (settings.ChatSettings, chat),
     "evaluate": (settings.EvaluateSettings, evaluate),

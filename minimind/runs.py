@@ -113,6 +113,41 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     return run
 
 
+def write_run(folder: Path, run: dict[str, Any]) -> None:
+    """Write a folder's run.json."""
+    replace_text(folder / "run.json", json.dumps(run, indent=2), durable=True)
+
+
+def changed_settings(run: dict[str, Any], settings: Any) -> list[str]:
+    """In which settings a run differs from a settings dataclass, of those that alter what is learned; in words."""
+    before = run["settings"]
+    return [
+        f"{name} was {before.get(name)!r}, now {value!r}"
+        for name, value in asdict(settings).items()
+        if name not in FREE_SETTINGS and before.get(name) != value
+    ]
+
+
+def delete_run(folder: Path) -> None:
+    """Delete what a run has written into its folder, and nothing else there."""
+    for name in FILES:  # run.json comes first: a crash on the way must not leave it beside half a run.
+        entry = folder / name
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """Do not write over a file unless asked to.
+
+    Raises:
+        UserError: if the file is there, and `overwrite` is off.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; choose another --output, or --overwrite to replace it")
+
+
 class RunFolder:
     """One run's place on the disk.
 
@@ -155,12 +190,7 @@ class RunFolder:
 
     def _refuse_changes(self) -> None:
         """A resumed run with other settings would be neither the old run nor a new one."""
-        before = self.facts["settings"]
-        changed = [
-            f"{name} was {before.get(name)!r}, now {value!r}"
-            for name, value in asdict(self.settings).items()
-            if name not in FREE_SETTINGS and before.get(name) != value
-        ]
+        changed = changed_settings(self.facts, self.settings)
         if changed:
             raise UserError(
                 f"{self.path}: cannot resume with other settings: {'; '.join(changed)}; "
@@ -191,12 +221,7 @@ class RunFolder:
 
         Until here an earlier run in the folder is whole: a mistake in the settings or the data costs nothing.
         """
-        for name in FILES:  # run.json comes first: a crash on the way must not leave it beside half a run.
-            entry = self.path / name
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
+        delete_run(self.path)
         for entry in self.prepared.iterdir():
             os.replace(entry, self.path / entry.name)
         self.prepared.rmdir()
@@ -221,7 +246,7 @@ class RunFolder:
         self._write()
 
     def _write(self) -> None:
-        replace_text(self.path / "run.json", json.dumps(self.run, indent=2), durable=True)
+        write_run(self.path, self.facts)
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
 from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
+from .pipeline import PipelineSettings
 from .tools import DataSettings, TokenizerSettings
 from .training import (
     WORLD_STEPS,
@@ -28,6 +29,7 @@ __all__ = [
     "ExerciseSettings",
     "FineTuneSettings",
     "GenerateSettings",
+    "PipelineSettings",
     "PretrainSettings",
     "RecordSettings",
     "RunSettings",

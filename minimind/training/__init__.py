@@ -12,6 +12,7 @@ from .pretrain import pretrain
 from .schedule import cosine_schedule, wsd_schedule
 from .sft import sft
 from .stage import run_stage
+from .tokenizer import tokenizer
 
 # `python -m minimind.training.pretrain` runs a module that this file has imported. Python warns of it; it is
 # harmless here, because the module only calls its own function.
@@ -34,5 +35,6 @@ __all__ = [
     "run_stage",
     "save_checkpoint",
     "sft",
+    "tokenizer",
     "wsd_schedule",
 ]

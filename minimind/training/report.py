@@ -129,8 +129,13 @@ def readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def curves(rows: Sequence[dict[str, Any]]) -> str:
-    """The loss over the steps, and each figure of the objective's own, one curve below the other, as SVG."""
+def curves(rows: Sequence[dict[str, Any]], heading: str = "h2") -> str:
+    """The loss over the steps, and each figure of the objective's own, one curve below the other, as SVG.
+
+    Args:
+        rows: of metrics.jsonl, oldest first.
+        heading: the HTML element that names each curve.
+    """
     if len(rows) < 2:
         return ""
     in_nats = "perplexity" in rows[-1]  # the loss of a token, then; its logarithm shows what is left to learn
@@ -142,13 +147,17 @@ def curves(rows: Sequence[dict[str, Any]]) -> str:
         loss.append(Line("held out", "held", 2.5, held_out))
     if floor is not None:
         loss.append(Line("floor", "floor", 2, [(0, floor), (rows[-1]["step"], floor)], dashed=True))
-    parts = ["<h2>Loss</h2>", draw(loss, "loss, nats a token (log scale)" if in_nats else "loss", in_nats)]
+    parts = [
+        f"<{heading}>Loss</{heading}>",
+        draw(loss, "loss, nats a token (log scale)" if in_nats else "loss", in_nats),
+    ]
     for name in rows[-1]:
         points = points_of(rows, name)
         if name not in COMMON and len(points) > 1:
             words = name.replace("_", " ")
             own = Line("", "held", 2, points)
-            parts += [f"<h2>{html.escape(words.capitalize())}</h2>", draw([own], html.escape(words), False)]
+            title = f"<{heading}>{html.escape(words.capitalize())}</{heading}>"
+            parts += [title, draw([own], html.escape(words), False)]
     return "".join(parts)
 
 
