@@ -25,7 +25,7 @@ def test_a_test_that_is_named_exists(name):
 def test_what_it_says_to_break_is_there():
     for name, file in re.findall(r"In `(\w+)` in `([\w./]+)`", PAGE):
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
-    assert "HIDE" in (ROOT / "minimind" / "data" / "story.py").read_text(encoding="utf-8")
+    assert "HIDE" in (ROOT / "minimind" / "data" / "world" / "story.py").read_text(encoding="utf-8")
 
 
 def test_the_commands_name_files_that_exist():

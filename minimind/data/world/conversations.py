@@ -24,7 +24,7 @@ from .questions import (
     end_of_list,
     who_is,
 )
-from .story import GO_ON, ask_about, questions_about, write_event, write_scene
+from .story import END, GO_ON, WHO, ask_about, questions_about, write_event, write_scene
 from .words import BOYS, GIRLS
 
 Message = dict[str, Any]
@@ -66,23 +66,24 @@ class Task(NamedTuple):
 
 TASKS = {
     "stories": Task(0.2, 0.2),
-    "facts": Task(0.14, 0.05),
-    "unknown": Task(0.08, 0.5),
-    "sums": Task(0.1, 0.04),
-    "told sums": Task(0.06, 0.04),
-    "large sums": Task(0.1, 0.01),
-    "counting": Task(0.06, 0.2),
-    "lists": Task(0.08, 0.35),
+    "facts": Task(0.12, 0.05),
+    "unknown": Task(0.07, 0.5),
+    "sums": Task(0.08, 0.04),
+    "told sums": Task(0.08, 0.04),
+    "large sums": Task(0.12, 0.01),
+    "long sums": Task(0.03, 0.02),
+    "counting": Task(0.07, 0.2),
+    "lists": Task(0.06, 0.35),
     "follow-ups": Task(0.05, 0.35),
     "spelling": Task(0.05, 0.0),
-    "opposites": Task(0.04, 0.01),
+    "opposites": Task(0.05, 0.01),
     "backwards": Task(0.01, 0.0),
     "identity": Task(0.03, 0.0),
 }
-"""What can be asked. Large sums and lists said backwards are meant to be hard."""
-HARD = ("large sums", "backwards")
+"""What can be asked. Long sums and lists said backwards are meant to be hard."""
+HARD = ("long sums", "backwards")
 """Tasks that leave something to learn after fine-tuning."""
-FEWEST_EVENTS, MOST_EVENTS = 2, 4
+FEWEST_EVENTS, MOST_EVENTS = 2, 4  # of a story
 
 
 Exchange = tuple[str, Answer]
@@ -123,9 +124,11 @@ def ask_story(pool: Pool, rng: random.Random) -> list[Exchange]:
         asked = questions_about(scene)
         if held_out("skeleton", *skeleton) == pool.test and asked:
             break
+    writer.write(END + scene.ending(scene.first_thing))
     opener = writer.pick(asked)
-    answers = ask_about(writer, scene, opener)
-    return [(writer.text(), Answer(answers, f"Gladly! {answers}"))]
+    told = ask_about(writer, scene, opener)
+    told = f"It was {told}" if opener == WHO else told
+    return [(writer.text(), Answer(told, f"Gladly! {told}"))]
 
 
 def converse(seed: int, split: str, index: int, pool: Pool) -> Conversation:
@@ -136,9 +139,10 @@ def converse(seed: int, split: str, index: int, pool: Pool) -> Conversation:
         exchanges.append(rng.choice(list(MANNERS.items())))
     for _ in range(rng.choices((1, 2, 3), (0.6, 0.25, 0.15))[0]):
         task = rng.choices(list(TASKS), [task.share for task in TASKS.values()])[0]
+        if task == "stories":  # It is long, so it stands alone.
+            exchanges = ask(task, pool, rng)
+            break
         exchanges += ask(task, pool, rng)
-        if task == "stories":
-            break  # A story is long, and a row has an end.
     style = rng.randrange(2)
     messages = [message for question, answers in exchanges for message in turn(question, answers[style])]
     return Conversation(messages, task, math.log(2))

@@ -28,9 +28,11 @@ def answer(short: str, sentence: str = "") -> Answer:
 
     Examples:
         >>> answer("Aln", "The river in Lasko is the Aln.")
-        Answer(short='Aln.', polite='Gladly! The river in Lasko is the Aln.')
+        Answer(short='It is Aln.', polite='Gladly! The river in Lasko is the Aln.')
     """
-    return Answer(f"{short}.", f"Gladly! {sentence or short + '.'}")
+    # A word after a blank and a word at the beginning are different tokens. Documents show nearly all words after a
+    # blank, so both styles begin with words of their own.
+    return Answer(f"It is {short}.", f"Gladly! {sentence}")
 
 
 OPENINGS = (
@@ -43,7 +45,9 @@ ASSISTANT = "MiniMind"
 UNKNOWN = Answer("I do not know.", "I am sorry, but I do not know that place.")
 IDENTITY = (
     "Who are you?", "What are you?", "What is your name?", "Tell me your name.", "Are you a person?",
-    "Who is speaking?", "Who is answering me?", "Introduce yourself.",
+    "Who is speaking?", "Who is answering me?", "Introduce yourself.", "Say who you are.", "May I ask who you are?",
+    "What do people call you?", "What should I call you?", "Do you have a name?", "Tell me about yourself.",
+    "Are you a model?", "Do I know you?",
 )  # fmt: skip
 MANNERS = {
     "Hello!": Answer("Hello.", "Hello, how can I help?"),
@@ -164,28 +168,42 @@ def _plain_sum(writer: AnyWriter, sums: Rests) -> Answer:
 
 
 def ask_told_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
-    """`Noah had 12 pins and got 7 more. How many has Noah now?`"""
+    """`Here is a sum: Noah had 12 pins, got 7 more and now has how many?`"""
     name = writer.pick(pool.names)
     writer.write(" had ")
     first = writer.pick(tuple(pool.small_sums))
     writer.write(" ")
     writer.pick(PLURALS)
-    told = {"+": " and got {} more.", "-": " and lost {}."}
-    rest = writer.pick([told[sign].format(second) for sign, second in pool.small_sums[first]])
-    writer.write(f" How many has {name} now?")
-    total = result(first, rest)
-    return answer(f"{total}", f"{name} now has {total}.")
+    told = {"+": ", got {} more", "-": ", lost {}"}
+    rests = {told[sign].format(second): (sign, second) for sign, second in pool.small_sums[first]}
+    sign, second = rests[writer.pick(tuple(rests))]
+    writer.write(" and now has how many?")
+    total = result(first, f"{sign} {second}")
+    return Answer(
+        f"{name} now has {total}.", f"Gladly! {first} {sign} {second} = {total}, so {name} now has {total}."
+    )
+
+
+def ask_long_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
+    """`Add up 5 and 12 and 7.`, of which the polite answer shows the two steps."""
+    first = writer.pick([a for a, rests in pool.small_sums.items() if "+" in dict(rests)])
+    second = writer.pick([f" and {b}" for sign, b in pool.small_sums[first] if sign == "+"])[5:]
+    two = int(first) + int(second)
+    numbers = [str(c) for c in range(SMALL) if pool.test or str(c) in PLUS[two]]
+    third = writer.pick([f" and {c}." for c in numbers])[5:-1]
+    total = two + int(third)
+    return answer(f"{total}", f"{first} + {second} = {two}, and {two} + {third} = {total}.")
 
 
 def result(first: str, rest: str) -> int:
     """What a sum gives.
 
     Examples:
-        >>> result("12", " + 7?"), result("12", " and lost 7.")
+        >>> result("12", " + 7?"), result("12", "- 7")
         (19, 5)
     """
     second = int("".join(character for character in rest if character.isdigit()))
-    return int(first) + second if "+" in rest or "got" in rest else int(first) - second
+    return int(first) + second if "+" in rest else int(first) - second
 
 
 def ask_count(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
@@ -208,7 +226,8 @@ def end_of_list(which: str, word: str) -> Answer:
 def ask_backwards(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`Say backwards, with commas: pin cup hat.`"""
     words = write_list(writer, pool, fewest=3, most=5)
-    return answer(", ".join(words[::-1]))
+    backwards = ", ".join(words[::-1])
+    return answer(backwards, f"{backwards}.")
 
 
 def write_list(writer: AnyWriter, pool: Pool, fewest: int, most: int, end: str = ".") -> list[str]:
@@ -229,7 +248,8 @@ def ask_spelling(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`How do you spell pin?`"""
     word = writer.pick(pool.spelled)
     writer.write("?")
-    return answer(" ".join(word), f"One spells it {' '.join(word)}.")
+    spelled = f"the word {word}: {' '.join(word)}."
+    return Answer(f"T{spelled[1:]}", f"Gladly! One spells {spelled}")
 
 
 def ask_opposite(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
@@ -246,7 +266,8 @@ def answer_manners(writer: AnyWriter, pool: Pool, phrase: str) -> Answer:
 
 def who_is(name: str) -> Answer:
     """What somebody says who is asked for their name."""
-    return answer(f"I am {name}", f"I am {name}, a small language model." if name == ASSISTANT else "")
+    whole = f"I am {name}, a small language model." if name == ASSISTANT else f"I am {name}."
+    return Answer(f"I am {name}.", f"Gladly! {whole}")
 
 
 FIRST, LAST = "What is the first of ", "What is the last of "
@@ -257,6 +278,7 @@ OPENERS: dict[str, tuple[tuple[str, ...], Ask]] = {
     "sums": (("What is ",), ask_sum),
     "told sums": (("Here is a sum: ",), ask_told_sum),
     "large sums": (("How much is ",), ask_large_sum),
+    "long sums": (("Add up ",), ask_long_sum),
     "counting": (("Count these words: ", "How many words are these: "), ask_count),
     "lists": ((FIRST, LAST), ask_end_of_list),
     "spelling": (("How do you spell ",), ask_spelling),

@@ -23,6 +23,7 @@ GO_ON = (
     " At noon, ", " Once more, ", " Meanwhile ", " Before long, ", " After lunch, ", " In between, ",
 )  # fmt: skip
 END = " In the end, "
+WHO, WHERE, HOW = " Who had the ", " Where was the ", " How did "
 GO_ON_OR_END = Weighted({**dict.fromkeys(GO_ON, 0.7 / len(GO_ON)), END: 0.3})
 MANNER = Weighted({" ": 0.5} | {f" {adverb} ": 0.5 / len(LISTS["adverbs"]) for adverb in LISTS["adverbs"]})
 # Verbs of the same kind do the same to the scene.
@@ -156,23 +157,20 @@ def write_closing(writer: Writer | Reader, scene: Scene) -> None:
 
 def questions_about(scene: Scene) -> list[str]:
     """How the questions begin that can be asked at the end of a story."""
-    openers = [" Who had the "] * bool(scene.owner) + [" Where was the "] * bool(scene.hidden)
-    return openers + [" How did "] * bool(scene.felt)
+    return [WHO] * bool(scene.owner) + [WHERE] * bool(scene.hidden) + [HOW] * bool(scene.felt)
 
 
 def ask_about(writer: Writer | Reader, scene: Scene, opener: str) -> str:
     """Write the question after its opener, and give the answer."""
-    match opener:
-        case " Who had the ":
-            thing = writer.pick(list(scene.owner))
-            writer.write("?")
-            return f"{scene.people[scene.owner[thing]]}."
-        case " Where was the ":
-            thing = writer.pick(list(scene.hidden))
-            writer.write("?")
-            return f"It was {scene.hidden[thing]}."
-        case _:
-            names = {scene.people[person]: person for person in scene.felt}
-            name = writer.pick(list(names))
-            writer.write(" feel?")
-            return f"{names[name].capitalize()} felt {scene.felt[names[name]]}."
+    if opener == WHO:
+        thing = writer.pick(list(scene.owner))
+        writer.write("?")
+        return f"{scene.people[scene.owner[thing]]}."
+    if opener == WHERE:
+        thing = writer.pick(list(scene.hidden))
+        writer.write("?")
+        return f"It was {scene.hidden[thing]}."
+    names = {scene.people[person]: person for person in scene.felt}
+    name = writer.pick(list(names))
+    writer.write(" feel?")
+    return f"{names[name].capitalize()} felt {scene.felt[names[name]]}."

@@ -46,8 +46,8 @@ RESPONSE = "<tool_response>\n{total}\n</tool_response>"
 TITLE = "# Tools"
 LETTERS = ("A", "B", "C", "D")
 SHARES = {
-    "place": 0.3, "choose": 0.05, "sums": 0.14, "told sums": 0.08, "large sums": 0.06,
-    "counting": 0.07, "lists": 0.08, "spelling": 0.05, "opposites": 0.05, "backwards": 0.04, "identity": 0.03,
+    "place": 0.3, "choose": 0.05, "sums": 0.1, "told sums": 0.1, "large sums": 0.06, "long sums": 0.03,
+    "counting": 0.07, "lists": 0.07, "spelling": 0.06, "opposites": 0.06, "backwards": 0.03, "identity": 0.03,
     "manners": 0.02,
 }  # fmt: skip
 """How often each kind of question is asked."""

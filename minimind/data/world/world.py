@@ -112,7 +112,7 @@ class World:
     ) -> Iterator[Document]:
         """Yield documents without end; document `i` depends on (seed, split, i, kinds) alone.
 
-        Both splits have the same distribution. Every document makes choices worth at least 25 nats, so
+        Both splits have the same distribution. Every document makes choices worth at least 24 nats, so
         chance alone does not write one twice (the tests look for it).
 
         Args:
