@@ -114,6 +114,20 @@ def pipeline(given: settings.PipelineSettings) -> Any:
     return stages(given)
 
 
+def lora(given: settings.LoraSettings) -> Any:
+    """Train an adapter for a fine-tuned model."""
+    from .training import lora as stage
+
+    return stage(given)
+
+
+def merge(given: settings.MergeSettings) -> None:
+    """Make adapters part of their model."""
+    from .inference.merge import merge as make
+
+    make(given)
+
+
 def generate(given: settings.GenerateSettings) -> None:
     """Print what a model writes, as it writes it."""
     import torch
@@ -123,7 +137,7 @@ def generate(given: settings.GenerateSettings) -> None:
     from .model import load
     from .training.threads import Threads
 
-    model, tokenizer = load(given.run)
+    model, tokenizer = load(given.run, given.adapter)
     device = choose_device(given.device)
     threads = Threads(torch.get_num_threads(), fixed=device.type != "cpu")
     ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]], device=device)
@@ -201,6 +215,8 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "tokenizer": (settings.TokenizerSettings, tokenizer),
     "pretrain": (settings.PretrainSettings, pretrain),
     "sft": (settings.SftSettings, sft),
+    "lora": (settings.LoraSettings, lora),
+    "merge": (settings.MergeSettings, merge),
     "pipeline": (settings.PipelineSettings, pipeline),
     "generate": (settings.GenerateSettings, generate),
     "chat": (settings.ChatSettings, chat),
