@@ -102,8 +102,9 @@ class MergeSettings:
 class BenchmarkSettings:
     """Measure the speed of this package against a plain baseline, in turn, on this machine."""
 
-    what: Positional[Literal["train", "decode", "memory"]]
-    """Training steps, writing token by token, or the memory that training on a file of 1 GB takes."""
+    what: Positional[Literal["train", "decode", "memory", "sft", "lora"]]
+    """Training steps, writing token by token, or the memory that training on a file of 1 GB takes; rows of
+    conversations beside rows of documents (sft), an adapter's step beside one of all weights (lora)."""
     rounds: int = 5
     """How often each side is measured, in turn; the median counts."""
     busy: bool = False

@@ -92,7 +92,9 @@ def lora(settings: LoraSettings) -> FitResult | None:
         )
 
     tokens = row_count * settings.max_seq_len
-    lesson = Lesson("lora", SUBJECTS[settings.subject], tokens, replayed, check, facts_of_base)
+    lesson = Lesson(
+        f"lora {settings.subject}", SUBJECTS[settings.subject], tokens, replayed, check, facts_of_base
+    )
     return run_stage(
         settings,
         prepare=lambda folder: prepare_conversations(settings, row_count, folder, lesson),
