@@ -212,6 +212,7 @@ def test_short_data_are_repeated_and_long_ones_are_not():
     assert list(repeated(iter([]), 12)) == []
 
 
+@pytest.mark.slow
 def test_the_world_without_flags_asks_about_the_subject_and_about_the_old_tasks(tmp_path, monkeypatch):
     monkeypatch.setattr(answering_module, "CASES", 1)
     monkeypatch.setattr(module, "CASES", 8)
