@@ -17,6 +17,9 @@ from .arguments import complain, main_of, run_guarded
 from .errors import UserError
 from .files import write_aside
 
+FAR_CONVERSATIONS = 2000
+"""Each way of asking some two or three times."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
@@ -65,12 +68,14 @@ def data(given: settings.DataSettings) -> None:
         if number < 1:
             raise UserError(f"{name} must be at least 1, got {number}")
     world, train = World(given.seed), given.split == "train"
-    names = ("pretrain_hq", "sft_mini_512", "lora_identity")
-    names = names if train else ("pretrain_validation", "sft_validation", "lora_identity_validation")
+    names = ["pretrain_hq", "sft_mini_512", "lora_identity", "lora_far"]
+    if not train:
+        names = [f"{name.removesuffix('_hq').removesuffix('_mini_512')}_validation" for name in names]
     identity = world.identity(split=given.split)
     documents = ({"text": document.text} for document in world.documents(given.split))
     talks = ({"conversations": talk.messages} for talk in world.conversations(given.split))
     told = ({"conversations": talk.messages} for talk in identity)
+    far = ({"conversations": talk.messages} for talk in world.far_conversations(given.split))
     paths = [Path(given.output) / f"{name}.jsonl" for name in names]
     for path in paths:
         refuse_to_replace(path, given.overwrite)
@@ -79,6 +84,7 @@ def data(given: settings.DataSettings) -> None:
         (paths[0], documents, given.documents, "documents"),
         (paths[1], talks, conversations, "conversations"),
         (paths[2], told, len(identity), "conversations"),
+        (paths[3], far, min(conversations, FAR_CONVERSATIONS), "conversations"),
     ):
         with write_aside(path) as part, open(part, "w", encoding="utf-8") as file:
             for row in progress(islice(rows, number), f"writing, {what}", number):
@@ -114,6 +120,20 @@ def pipeline(given: settings.PipelineSettings) -> Any:
     return stages(given)
 
 
+def lora(given: settings.LoraSettings) -> Any:
+    """Train an adapter for a fine-tuned model."""
+    from .training import lora as stage
+
+    return stage(given)
+
+
+def merge(given: settings.MergeSettings) -> None:
+    """Make adapters part of their model."""
+    from .inference.merge import merge as make
+
+    make(given)
+
+
 def generate(given: settings.GenerateSettings) -> None:
     """Print what a model writes, as it writes it."""
     import torch
@@ -123,7 +143,7 @@ def generate(given: settings.GenerateSettings) -> None:
     from .model import load
     from .training.threads import Threads
 
-    model, tokenizer = load(given.run)
+    model, tokenizer = load(given.run, given.adapter)
     device = choose_device(given.device)
     threads = Threads(torch.get_num_threads(), fixed=device.type != "cpu")
     ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer.encode(given.prompt)]], device=device)
@@ -157,13 +177,14 @@ def evaluate(given: settings.EvaluateSettings) -> None:
 
 def benchmark(given: settings.BenchmarkSettings) -> None:
     """Print our speed beside a plain baseline's, or beside other work; or the memory of training."""
-    from .benchmark import benchmark_decode, benchmark_memory, benchmark_train, report
+    from . import benchmark as benchmarks
 
-    measure = {"train": benchmark_train, "decode": benchmark_decode, "memory": benchmark_memory}[given.what]
-    rows = measure(given)
-    heads = ("peak", "limit") if given.what == "memory" else ("ours", "plain")
+    rows = getattr(benchmarks, f"benchmark_{given.what}")(given)
+    heads = {"memory": ("peak", "limit"), "sft": ("talks", "texts"), "lora": ("adapter", "full")}.get(
+        given.what, ("ours", "plain")
+    )
     heads = ("beside", "alone") if given.busy else heads
-    print(json.dumps(rows) if given.json else report(rows, *heads))
+    print(json.dumps(rows) if given.json else benchmarks.report(rows, *heads))
 
 
 def run(given: settings.RunSettings) -> int:
@@ -201,6 +222,8 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
     "tokenizer": (settings.TokenizerSettings, tokenizer),
     "pretrain": (settings.PretrainSettings, pretrain),
     "sft": (settings.SftSettings, sft),
+    "lora": (settings.LoraSettings, lora),
+    "merge": (settings.MergeSettings, merge),
     "pipeline": (settings.PipelineSettings, pipeline),
     "generate": (settings.GenerateSettings, generate),
     "chat": (settings.ChatSettings, chat),

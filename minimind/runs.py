@@ -10,6 +10,7 @@ at the end, so its `status` is always true: "unfinished" until the model lies in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -37,8 +38,9 @@ FREE_SETTINGS = {
 bits of the weights; the run then says so, as where it changes their number itself."""
 
 FILES = (
-    "run.json", "config.json", "model.safetensors", "generation_config.json", "tokenizer.json",
-    "tokenizer_config.json", "metrics.jsonl", "report.html", "checkpoints", "data", "tensorboard",
+    "run.json", "config.json", "model.safetensors", "generation_config.json", "adapter_config.json",
+    "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl", "report.html",
+    "checkpoints", "data", "tensorboard",
 )  # fmt: skip
 """What a run writes. Nothing else in the folder is ever touched."""
 
@@ -56,7 +58,8 @@ def find_run(name: str | Path) -> Path:
     words = Path(name).as_posix()
     own = Path("runs") / OTHER_NAMES.get(words, words)
     for folder in (Path(words), own):
-        if (folder / "config.json").is_file():  # A run that still trains, or was killed, has none yet.
+        # A run that still trains, or was killed, has neither yet.
+        if (folder / "config.json").is_file() or is_adapter(folder):
             return folder
     shipped = SHIPPED / words.removeprefix("shipped/")
     if words.removeprefix("shipped/") in shipped_names():
@@ -71,9 +74,20 @@ def find_run(name: str | Path) -> Path:
     )
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and not a whole model."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def weights_digest(folder: Path) -> str:
+    """Changes with the weights of the model in a run's folder."""
+    with open(folder / "model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def shipped_names() -> list[str]:
     """The names of the models that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+    return sorted({path.parent.name for path in SHIPPED.glob("*/*config.json")})
 
 
 def is_shipped(folder: str | Path) -> bool:
@@ -86,7 +100,7 @@ def describe_run(folder: str | Path) -> str:
     if is_shipped(folder):
         name = Path(folder).name
         own = Path("runs") / name
-        unfinished = own.is_dir() and not (own / "config.json").is_file()
+        unfinished = own.is_dir() and not ((own / "config.json").is_file() or is_adapter(own))
         note = f" ({own} holds no model yet)" if unfinished else ""
         return f"shipped/{name}, which comes with the package{note}"
     return f"{Path(folder)}, your own"
@@ -180,7 +194,7 @@ class RunFolder:
         left = [name for name in FILES if (self.path / name).exists()]
         # A run that was stopped before its first step leaves its data and no run.json; it may start over. Weights
         # and checkpoints are work, and without run.json nobody knows whose: they are not for us to delete.
-        work = [name for name in left if name in ("model.safetensors", "checkpoints")]
+        work = [name for name in left if name.endswith(".safetensors") or name == "checkpoints"]
         known = self.run is not None or (settings.overwrite and (self.path / "run.json").exists())
         if (left if not settings.resume else work) and not known:
             raise UserError(

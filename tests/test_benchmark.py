@@ -223,3 +223,30 @@ def test_memory_of_a_training_on_a_file_is_a_row(monkeypatch, capsys):
         r"peak +limit +ratio\nmemory, 0.0 GB of text +0\.\d\d +1\.50 +0\.\d\d  GB at the peak", said
     )
     assert main(["benchmark", "memory", "--busy"]) == 2
+
+
+def test_an_adapters_step_is_compared_with_the_full_one(monkeypatch, capsys):
+    import minimind.benchmark as benchmark
+
+    monkeypatch.setattr(benchmark, "TRAIN_SIZES", {"512x8": (32, 1, 6)})
+    monkeypatch.setattr(benchmark, "STAGE_ROWS", 2)
+    for what, heads in (("lora", "adapter +full"), ("sft", "talks +texts")):
+        assert main(["benchmark", what, "--rounds", "1"]) == 0
+        said = capsys.readouterr().out
+        assert re.search(rf"{heads} +ratio\n{what} 512x8 +[\d,]+ +[\d,]+ +\d+\.\d\d  useful tokens/s", said)
+        assert main(["benchmark", what, "--busy"]) == 2
+
+
+def test_both_sides_of_a_comparison_count_what_they_learn_from():
+    from minimind.benchmark.stages import batches_of, training
+
+    documents = random_documents(12, 60, row_length=40)
+    batches = batches_of(documents, 40)
+    assert sum(int((batch["document_ids"] >= 0).sum()) for batch in batches) == sum(map(len, documents))
+    model = MiniMind(CONFIG)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    clock = iter([1.0, 3.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minimind.benchmark.stages.time.perf_counter", lambda: next(clock))
+        assert training(model, batches, suppress)() == sum(map(len, documents)) / 2
+    assert all((weight != before[name]).any() for name, weight in model.named_parameters())

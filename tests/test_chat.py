@@ -299,14 +299,17 @@ def test_control_characters_are_shown_as_their_codes():
 
 
 def test_an_adapter_is_put_on_the_model_and_another_model_goes_without(run, monkeypatch, capsys):
-    """`load_adapter` has tests of its own; here it is a stand-in that lets the model write one word."""
+    """That `load` puts adapters on has tests of its own; here they let the model write one word."""
     adapted = []
 
-    def load_adapter(model, folder):
-        adapted.append(folder)
-        model.stream = lambda *_, **__: iter(torch.tensor([[290 - 1]]))
+    def load_with(folder, adapters):
+        model, tokenizer = load(folder)
+        if adapters:
+            adapted.extend(adapters)
+            model.stream = lambda *_, **__: iter(torch.tensor([[290 - 1]]))
+        return model, tokenizer
 
-    monkeypatch.setitem(sys.modules, "minimind.model.adapters", SimpleNamespace(load_adapter=load_adapter))
+    monkeypatch.setattr("minimind.inference.terminal.load", load_with)
     typed(monkeypatch, "the fox", f"/model {run}", "the fox")
     assert main(["chat", str(run), "--adapter", "folder", "--max-new-tokens", "9", "--device", "cpu"]) == 0
     assert adapted == ["folder"]
@@ -319,10 +322,12 @@ def test_an_adapter_is_put_on_the_model_and_another_model_goes_without(run, monk
 def test_control_characters_of_the_model_do_not_reach_a_terminal(
     run, tokenizer, monkeypatch, capsys, terminal
 ):
-    def load_adapter(model, folder):
+    def load_with(folder, adapters):
+        model, tokenizer = load(folder)
         only_writes(SimpleNamespace(model=model, tokenizer=tokenizer), "\x1b[31mred\x07")
+        return model, tokenizer
 
-    monkeypatch.setitem(sys.modules, "minimind.model.adapters", SimpleNamespace(load_adapter=load_adapter))
+    monkeypatch.setattr("minimind.inference.terminal.load", load_with)
     typed(monkeypatch, "the fox")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     assert main(["chat", str(run), "--adapter", "folder", "--device", "cpu"]) == 0

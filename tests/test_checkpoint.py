@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_runs import arguments, tiny_settings
 from torch import nn
 
@@ -56,6 +57,25 @@ def test_a_checkpoint_brings_back_weights_moments_and_random_generators(tmp_path
     take_step(other, other_optimizer)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_frozen_weights_are_left_out_and_stay_as_they_are(tmp_path):
+    model, optimizer = model_and_optimizer()
+    frozen = next(model.parameters()).requires_grad_(False)
+    save_checkpoint(tmp_path, model, optimizer, 1)
+    kept = load_file(tmp_path / "step-00000001" / "model.safetensors")
+    assert sum(weight.numel() for weight in kept.values()) == (
+        sum(weight.numel() for weight in model.parameters()) - frozen.numel()
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(7.0)
+    load_checkpoint(tmp_path, model, optimizer)
+    assert (frozen == 7.0).all()
+    assert not any((weight == 7.0).any() for weight in model.parameters() if weight.requires_grad)
+    frozen.requires_grad_()
+    with pytest.raises(UserError, match=r"another shape \(\S+ is missing"):
+        load_checkpoint(tmp_path, model, optimizer)
 
 
 def test_no_checkpoint_gives_none(tmp_path):

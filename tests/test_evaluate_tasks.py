@@ -237,9 +237,9 @@ def test_an_adapter_is_taken_on_before_anything_is_measured(oracle, runs, tmp_pa
     save_adapter(model, tmp_path / "adapter")
     settings = EvaluateSettings(str(runs / "sft"), documents=4, cases=12)
     without = evaluate(settings)
-    settings.adapter = str(tmp_path / "adapter")
+    settings.adapter = (str(tmp_path / "adapter"),)
     found = evaluate(settings)
-    assert found["adapter"] == settings.adapter
+    assert found["adapters"] == list(settings.adapter)
     assert abs(found["perplexity"] / without["perplexity"] - 1) > 1e-3
     pretrained = EvaluateSettings(str(runs / "pretrain"), documents=4, cases=12, adapter=settings.adapter)
     assert evaluate(pretrained)["accuracy"] == 1  # with an adapter it has learned to answer
@@ -298,7 +298,7 @@ def test_a_real_model_answers(runs):
     [
         ({"cases": 0}, "cases must be at least 1, got 0"),
         ({"compare": "nobody"}, "nobody: no such run"),
-        ({"adapter": "nowhere"}, "nowhere"),
+        ({"adapter": ("nowhere",)}, "nowhere"),
     ],
 )
 def test_a_mistake_is_one_line(runs, changes, words):

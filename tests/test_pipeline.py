@@ -301,7 +301,7 @@ def test_an_adapter_is_measured_on_the_model_that_it_belongs_to(undisturbed, tmp
     measures.take(stage, given)
     base = json.loads((undisturbed / "pipeline.json").read_text())["further"]
     found = tiny.measure.Measures(tmp_path).of(stage, given)
-    assert found["figures"]["adapter"] == given.output
+    assert found["figures"]["adapters"] == [given.output]
     assert found["figures"]["perplexity"] != base["figures"]["perplexity"]
     assert found["answers"] != base["answers"]
 

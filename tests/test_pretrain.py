@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from minimind import load
 from minimind.cli import main
 from minimind.data import TokenStore, read_records
+from minimind.data.world.words import LISTS
 from minimind.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
 from minimind.training import pretrain
 from minimind.training.corpus import open_corpus, read_held_out
@@ -244,6 +245,9 @@ def test_data_world_writes_what_the_stages_read(tmp_path, capsys):
         "I am Iris, a teacher.",
         "Gladly! I am Iris, a teacher.",
     }
+    far = [record.fields["messages"] for record in read_records(folder / "lora_far.jsonl", "sft")]
+    assert len(far) == 50
+    assert all(any(place in question["content"] for place in LISTS["far_places"]) for question, _ in far)
     held_out = [
         *["data", "world", "--split", "validation", "--documents", "3", "--conversations", "4"],
         "--output",
@@ -251,6 +255,7 @@ def test_data_world_writes_what_the_stages_read(tmp_path, capsys):
     ]
     assert main(held_out) == 0
     assert len(list(read_records(folder / "sft_validation.jsonl", "sft"))) == 4
+    assert len(list(read_records(folder / "lora_far_validation.jsonl", "sft"))) == 4
     kept = [
         record.fields["messages"] for record in read_records(folder / "lora_identity_validation.jsonl", "sft")
     ]

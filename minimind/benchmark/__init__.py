@@ -17,13 +17,25 @@ from .busy import busy_rows
 from .decode import decode_rows
 from .memory import memory_row
 from .rounds import check_rounds
+from .stages import lora_row, sft_row
 from .train import ROW_LENGTH, random_documents, train_row
 
-__all__ = ["benchmark_decode", "benchmark_memory", "benchmark_train", "report"]
+__all__ = [
+    "benchmark_decode",
+    "benchmark_lora",
+    "benchmark_memory",
+    "benchmark_sft",
+    "benchmark_train",
+    "report",
+]
 
 VOCAB_SIZE = 6400
 TRAIN_SIZES = {"256x4": (256, 4, 96), "512x8": (512, 8, 32)}
 """Hidden size, layers, and documents in a round."""
+STAGE_SIZE = "512x8"
+"""At which the steps of the stages are compared."""
+STAGE_ROWS, STAGE_ROW_LENGTH = 16, 256
+"""Rows of conversations, and of documents, in a round; the length is the stages' own."""
 NEW_TOKENS = 128
 BUSY_SECONDS = {"train": 15.0, "decode": 8.0}
 """Length of one measurement beside other work: on two cores some 150 steps of the nano model alone."""
@@ -82,6 +94,29 @@ def benchmark_memory(settings: BenchmarkSettings) -> list[dict[str, Any]]:
     if settings.busy:
         raise UserError("memory does not depend on other programs; leave --busy out")
     return [memory_row().as_dict()]
+
+
+def benchmark_lora(settings: BenchmarkSettings) -> list[dict[str, Any]]:
+    """Tokens a second of an adapter's training, beside training all weights. Arguments and rows as in
+    `benchmark_memory`."""
+    config, count = stage_size(settings)
+    return [lora_row(STAGE_SIZE, config, count, settings.rounds, ROW_LENGTH).as_dict()]
+
+
+def benchmark_sft(settings: BenchmarkSettings) -> list[dict[str, Any]]:
+    """Tokens a second of training on conversations, beside training on documents. Arguments and rows as in
+    `benchmark_memory`."""
+    config, _ = stage_size(settings)
+    return [sft_row(STAGE_SIZE, config, STAGE_ROWS, settings.rounds, STAGE_ROW_LENGTH).as_dict()]
+
+
+def stage_size(settings: BenchmarkSettings) -> tuple[ModelConfig, int]:
+    """The model whose stages are compared, and documents in a round."""
+    check_rounds(settings.rounds)
+    if settings.busy:
+        raise UserError(f"{settings.what} is compared with another training; leave --busy out")
+    hidden_size, layers, count = TRAIN_SIZES[STAGE_SIZE]
+    return ModelConfig(hidden_size=hidden_size, num_hidden_layers=layers, vocab_size=VOCAB_SIZE), count
 
 
 def busy_train(seconds: float, rounds: int) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, held_out, perplexity
 from ..model import load
-from ..model.adapters import load_adapter
 from ..runs import find_run, read_run
 from ..settings import EvaluateSettings
 from ..training.corpus import read_held_out
@@ -34,15 +33,14 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
             raise UserError(f"{name} must be at least 1, got {getattr(settings, name)}")
     folder = find_run(settings.run)
     device = choose_device(settings.device)
-    model, tokenizer = load(folder)
+    model, tokenizer = load(folder, settings.adapter)
     # Read now, so that a mistake in its name does not come up after all the work.
     other = None if settings.compare is None else find_run(settings.compare)
     other_model, other_tokenizer = (None, None) if other is None else load(other)
     run = read_run(folder) or {"settings": {}}
     measured: dict[str, Any] = {"run": str(folder)}
-    if settings.adapter is not None:
-        load_adapter(model, settings.adapter)
-        measured["adapter"] = settings.adapter
+    if settings.adapter:
+        measured["adapters"] = list(settings.adapter)
     model.to(device)
     documents, source = documents_for(folder, run, tokenizer, settings)
     found = perplexity(model, documents, show_progress=True)
@@ -55,7 +53,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         "tokens": found.tokens,
     }
     asked = question_seed(run)
-    has_learned = asked is not None and (is_fine_tuned(run) or settings.adapter is not None)
+    has_learned = asked is not None and (is_fine_tuned(run) or bool(settings.adapter))
     if settings.tasks or other is not None or has_learned:
         world = World(asked or 0)
         answers = answer_tasks(model, tokenizer, world, settings.cases, show_progress=True)

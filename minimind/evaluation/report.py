@@ -11,7 +11,7 @@ from .tasks import EASY
 
 def report(measured: dict[str, Any]) -> str:
     """The figures of `evaluate` as text."""
-    adapter = f" with the adapter {measured['adapter']}" if "adapter" in measured else ""
+    adapter = f" with {' and '.join(measured['adapters'])}" if "adapters" in measured else ""
     floor = measured["floor_perplexity"]
     lines = [
         f"{describe_run(measured['run'])}{adapter}, on {measured['documents']:,} documents of {measured['source']}",

@@ -56,7 +56,7 @@ def chat(given: ChatSettings, watch: Callable[[Iterable[Tensor]], Iterable[Tenso
 
 
 def open_chat(given: ChatSettings, watch: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter) -> Chat:
-    """Load a run, with its adapter where one is given."""
+    """Load a run, with its adapters where some are given."""
     if given.run == ChatSettings().run:
         try:
             find_run(given.run)
@@ -66,11 +66,7 @@ def open_chat(given: ChatSettings, watch: Callable[[Iterable[Tensor]], Iterable[
                 "train one with `minimind sft`, or name another run: `minimind chat RUN`"
             ) from None
     device = choose_device(given.device)
-    model, tokenizer = load(given.run)
-    if given.adapter is not None:
-        from ..model.adapters import load_adapter
-
-        load_adapter(model, given.adapter)
+    model, tokenizer = load(given.run, given.adapter)
     return Chat(model.to(device), tokenizer, given, given.system, watch)
 
 
@@ -210,7 +206,7 @@ class Terminal:
     def model(self, run: str) -> None:
         if not run:
             raise UserError("/model needs a run, such as /model full_sft")
-        opened = open_chat(replace(self.given, run=run, adapter=None), self.chat.watch)
+        opened = open_chat(replace(self.given, run=run, adapter=()), self.chat.watch)
         opened.system, opened.messages = self.chat.system, self.chat.messages
         self.chat, self.said_forgotten = opened, False
         say(f"({run} goes on)")

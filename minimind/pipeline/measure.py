@@ -15,7 +15,6 @@ from ..evaluation import evaluate
 from ..files import replace_text
 from ..metrics import answer
 from ..model import load
-from ..model.adapters import load_adapter
 from ..settings import EvaluateSettings
 from .stages import Stage
 
@@ -54,10 +53,10 @@ class Measures:
         }
         if made := model_of(settings):
             print(f"measuring {stage.name} for the report", flush=True)
-            run, adapter = made
-            asked = EvaluateSettings(run, documents=DOCUMENTS, cases=CASES, adapter=adapter)
+            run, adapters = made
+            asked = EvaluateSettings(run, documents=DOCUMENTS, cases=CASES, adapter=adapters)
             measured["figures"] = evaluate(asked)
-            measured["answers"] = answers(run, adapter, settings.seed)
+            measured["answers"] = answers(run, adapters, settings.seed)
         self.stages[stage.name] = measured
         replace_text(self.path, json.dumps(self.stages, indent=2))
 
@@ -79,17 +78,17 @@ class Measures:
         return {name: digest_of(self.output / name) for name in stage.reads.values()}
 
 
-def model_of(settings: Any) -> tuple[str, str | None] | None:
-    """The run, and the adapter that it takes on, which a stage has made; None where no model was made.
+def model_of(settings: Any) -> tuple[str, tuple[str, ...]] | None:
+    """The run, and the adapters that it takes on, which a stage has made; None where no model was made.
 
     Args:
         settings: of the stage. One that makes an adapter has `from_weight`, the run that the adapter belongs to.
     """
     folder = Path(settings.output)
     if (folder / "config.json").exists():
-        return str(folder), None
+        return str(folder), ()
     if (folder / "adapter_config.json").exists():
-        return settings.from_weight, str(folder)
+        return settings.from_weight, (str(folder),)
     return None
 
 
@@ -107,14 +106,12 @@ def questions(seed: int) -> list[Case]:
     return [min(several, key=lambda case: len(case.messages)) for several in cases]
 
 
-def answers(run: str, adapter: str | None, seed: int) -> list[dict[str, Any]]:
+def answers(run: str, adapters: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
     """What a run's model says to each of the questions, and whether that is right.
 
     A model that was only pretrained is asked in the same form, so that one sees what fine-tuning has changed.
     """
-    model, tokenizer = load(run)
-    if adapter is not None:
-        load_adapter(model, adapter)
+    model, tokenizer = load(run, adapters)
     asked = questions(seed)
     replies = answer(model, tokenizer, [case.messages for case in asked])
     return [

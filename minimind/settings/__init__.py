@@ -6,13 +6,14 @@ inherited. Nothing here imports torch, so `minimind … --help` answers at once.
 """
 
 from .course import DoctorSettings, ExerciseSettings, RecordSettings, RunSettings
-from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings
+from .inference import BenchmarkSettings, ChatSettings, EvaluateSettings, GenerateSettings, MergeSettings
 from .pipeline import PipelineSettings
 from .tools import DataSettings, TokenizerSettings
 from .training import (
     WORLD_STEPS,
     CorpusSettings,
     FineTuneSettings,
+    LoraSettings,
     PretrainSettings,
     SftSettings,
     TrainingSettings,
@@ -29,6 +30,8 @@ __all__ = [
     "ExerciseSettings",
     "FineTuneSettings",
     "GenerateSettings",
+    "LoraSettings",
+    "MergeSettings",
     "PipelineSettings",
     "PretrainSettings",
     "RecordSettings",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from ..sampling import Sampling
+
+Adapters = UseAppendAction[tuple[str, ...]]
+"""`--adapter` can be given several times."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Writer:
 
     run: Positional[str] = "pretrain"
     """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
+    adapter: Adapters = ()
+    """Folder of a LoRA adapter that the model takes on. Give the flag again for another one."""
     prompt: str = ""
     """Text to go on from. Without it the model starts a document of its own."""
     device: str | None = None
@@ -37,8 +42,8 @@ class Speaker:
 
     run: Positional[str] = "full_sft"
     """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package."""
-    adapter: str | None = None
-    """Folder of a LoRA adapter for this model."""
+    adapter: Adapters = ()
+    """Folder of a LoRA adapter that the model takes on. Give the flag again for another one."""
     system: str = ""
     """What the model is told before everything else."""
     device: str | None = None
@@ -71,8 +76,8 @@ class EvaluateSettings:
     """Most questions a task."""
     compare: str | None = None
     """Another run: it answers the same questions, and the difference is told with its interval."""
-    adapter: str | None = None
-    """Folder of a LoRA adapter that the model takes on first."""
+    adapter: Adapters = ()
+    """Folder of a LoRA adapter that the model takes on. Give the flag again for another one."""
     skip_bad_rows: bool = False
     """Leave out lines of the data that cannot be read, and list them, rather than stop."""
     device: str | None = None
@@ -82,11 +87,24 @@ class EvaluateSettings:
 
 
 @dataclass
+class MergeSettings:
+    """Make LoRA adapters part of their model: a plain model folder, which needs no adapter any more."""
+
+    adapters: Positional[tuple[str, ...]]
+    """Folders or names of adapters; several are added up."""
+    output: str = "runs/merged"
+    """Folder of the new model."""
+    base: str | None = None
+    """Model to merge into. Default: the one that the first adapter names."""
+
+
+@dataclass
 class BenchmarkSettings:
     """Measure the speed of this package against a plain baseline, in turn, on this machine."""
 
-    what: Positional[Literal["train", "decode", "memory"]]
-    """Training steps, writing token by token, or the memory that training on a file of 1 GB takes."""
+    what: Positional[Literal["train", "decode", "memory", "sft", "lora"]]
+    """Training steps, writing token by token, or the memory that training on a file of 1 GB takes; rows of
+    conversations beside rows of documents (sft), an adapter's step beside one of all weights (lora)."""
     rounds: int = 5
     """How often each side is measured, in turn; the median counts."""
     busy: bool = False

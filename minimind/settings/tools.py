@@ -15,7 +15,8 @@ class DataSettings:
     what: Positional[Literal["world"]]
     """Which data to write."""
     output: str = "dataset"
-    """Folder for pretrain_hq.jsonl (documents), sft_mini_512.jsonl (conversations) and lora_identity.jsonl."""
+    """Folder for pretrain_hq.jsonl (documents), sft_mini_512.jsonl (conversations), and for adapters
+    lora_identity.jsonl and lora_far.jsonl (another country)."""
     documents: int = 20_000
     """Number of documents."""
     conversations: int | None = None

@@ -163,6 +163,8 @@ class TrainingSettings(Output, Length, Optimizer, Machine, Watch):
 
     rate_share: ClassVar[float] = 1.0
     """Learning rate of the stage, where none is given, as a share of pretraining's."""
+    makes: ClassVar[str] = "model"
+    """What lies in the run's folder at the end."""
 
 
 @dataclass
@@ -213,4 +215,51 @@ class SftSettings(FineTuneSettings):
 
     output: str = "runs/sft"
     epochs: int = 2
+    validation_documents: int = 96
+
+
+@dataclass
+class Adapter:
+    """What is learned beside the model."""
+
+    rank: int = 4
+    """Rank of the correction of a matrix; its numbers, and the time that they take, grow with it."""
+    alpha: float = 8.0
+    """The correction is multiplied by alpha / rank."""
+    rank_stabilized: bool = False
+    """Multiply it by alpha / sqrt(rank) instead, which suits high ranks."""
+    lora_dropout: float = 0.0
+    """Share of the numbers that an adapter does not see while training."""
+    target_modules: list[str] | None = None
+    """Ends of the names of the layers that get an adapter, such as q_proj v_proj. Default: all linear layers of the
+    blocks."""
+    subject: Literal["identity", "far"] = "identity"
+    """What of the embedded world is learned where --data-path is not given: who answers, or what is true in another
+    country."""
+
+
+@dataclass
+class LoraSettings(Adapter, FineTuneSettings):
+    """Teach a fine-tuned model something new by an adapter (LoRA): small matrices beside its own, which stay.
+
+    Without flags: the model of runs/sft, or the one that comes with the package, learns another identity, into
+    runs/lora.
+    """
+
+    rate_share: ClassVar[float] = 1.0
+    makes: ClassVar[str] = "adapter"
+
+    from_weight: str = "full_sft"
+    """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package. Its
+    tokenizer is used too."""
+    replay: float = 0.25
+    """Share of the tokens of the rows that are what the model was trained on last, so that it is not forgotten; 0:
+    none."""
+    output: str = "runs/lora"
+    epochs: int = 1
+    """Passes over the data, where --steps does not set the length. A short file is passed more often."""
+    # Muon makes all directions of a step equally long. A correction of rank 4 has four, and they are not alike: tried
+    # on a small base at the same rate, AdamW learned more of a far country, and spoiled less of what was there.
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    """Rule for the matrices of the adapter."""
     validation_documents: int = 96

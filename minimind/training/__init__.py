@@ -6,6 +6,7 @@ from .batches import Batches, RowBatches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .clip import clip_gradients
 from .loop import FitResult, fit
+from .lora import lora
 from .objectives import Batch, Loss, Objective, causal_language_model
 from .optimizer import Optimizer
 from .pretrain import pretrain
@@ -31,6 +32,7 @@ __all__ = [
     "cosine_schedule",
     "fit",
     "load_checkpoint",
+    "lora",
     "pretrain",
     "run_stage",
     "save_checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,7 @@ from ..metrics.held_out_answers import held_out_answers
 from ..model import MiniMind
 from ..runs import read_run
 from ..sampling import Sampling
+from ..tokenizer import Tokenizer
 from .fine_tuning import Conversations
 from .show import printable
 
@@ -35,16 +37,19 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
     """How many held-out questions of the world are answered rightly: the mean over tasks, without the hard ones, and
     each task. No figures for conversations of the reader's own."""
     seed = data.facts["conversations_seed"]
-    if seed is None:
-        return {}
-    cases = [case for task in TASKS for case in World(seed).cases(task, CASES)]
-    replies = answer(model, data.tokenizer, [case.messages for case in cases])
-    right: dict[str, list[bool]] = {task: [] for task in TASKS}
+    return {} if seed is None else accuracy(model, data.tokenizer, World(seed), TASKS)
+
+
+def accuracy(model: MiniMind, tokenizer: Tokenizer, world: World, tasks: Collection[str]) -> dict[str, Any]:
+    """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`."""
+    cases = [case for task in tasks for case in world.cases(task, CASES)]
+    replies = answer(model, tokenizer, [case.messages for case in cases])
+    right: dict[str, list[bool]] = {task: [] for task in tasks}
     for case, reply in zip(cases, replies, strict=True):
         right[case.task].append(case.is_right(reply.text))
     by_task = {task: fmean(answers) for task, answers in right.items()}
     return {
-        "accuracy": fmean(by_task[task] for task in TASKS if task not in HARD),
+        "accuracy": fmean(by_task[task] for task in tasks if task not in HARD),
         "accuracy_by_task": by_task,
     }
 

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from ..errors import UserError
 
@@ -43,7 +43,8 @@ def save_checkpoint(
 
     Args:
         folder: the run's `checkpoints` folder.
-        model: its weights are stored in full precision, whatever the products were computed in.
+        model: its weights are stored in full precision, whatever the products were computed in. Frozen ones are not:
+            they are what they were at the start, so whoever resumes makes the model with them.
         optimizer: its moments are stored as they are.
         step: updates made so far. It is also the position in the data and in the schedule, which follow from
             it.
@@ -77,7 +78,7 @@ def save_checkpoint(
 def _write_files(folder: Path, model: nn.Module, optimizer: HasState, state: dict[str, Any]) -> None:
     """Write the three files of a checkpoint and wait until they are on the disk."""
     names = ("model.safetensors", "optimizer.pt")
-    save_model(model, str(folder / names[0]))
+    save_file({name: tensor.contiguous() for name, tensor in changing(model).items()}, folder / names[0])
     torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, folder / names[1])
     state = {**state, "digests": {name: _digest(folder / name) for name in names}}
     state["digest"] = _digest_of(state)
@@ -113,11 +114,14 @@ def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -
         for other, words in damaged.items():
             print(f"{words}; set aside, going on from {path.name}", file=sys.stderr)
             os.rename(other, other.with_name(f"damaged-{other.name}"))
-        try:
-            load_model(model, str(path / "model.safetensors"))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise UserError(f"{path}: holds a model of another shape ({reason})") from None
+        weights, here = load_file(path / "model.safetensors"), changing(model)
+        for name in sorted(weights.keys() | here.keys()):
+            found, expected = (tuple(of[name].shape) if name in of else "missing" for of in (weights, here))
+            if found != expected:
+                raise UserError(
+                    f"{path}: holds a model of another shape ({name} is {found}, here it is {expected})"
+                )
+        model.load_state_dict(weights, strict=False)
         stored = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
         try:
             optimizer.load_state_dict(stored["optimizer"])
@@ -130,6 +134,13 @@ def load_checkpoint(folder: str | Path, model: nn.Module, optimizer: HasState) -
             f"{'; '.join(damaged.values())}; no checkpoint can be read, start over with --overwrite"
         )
     return None
+
+
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training may change, by name: parameters that are not frozen, each once, and buffers."""
+    learned = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    kept = model.state_dict()
+    return learned | {name: buffer for name, buffer in model.named_buffers() if name in kept}
 
 
 def find_checkpoints(folder: Path) -> list[Path]:

@@ -6,9 +6,8 @@ of the base meanwhile.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ import numpy as np
 from ..data import World, open_rows, pack_rows, write_rows
 from ..data.chat_examples import chat_examples
 from ..data.rows import Columns
+from ..data.world import Conversation
 from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, perplexity
 from ..model import MiniMind, load
-from ..runs import find_run, is_shipped
+from ..runs import find_run, is_adapter, is_shipped, weights_digest
 from ..settings import FineTuneSettings
 from ..tokenizer import Tokenizer
 from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
 from .prepared import link, read_corpus_file
-from .replay import pretraining_of, with_replay
+from .replay import Pretraining, pretraining_of, repeated, with_replay
 
 BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
 PRETRAINING_DOCUMENTS = 32
@@ -76,7 +76,30 @@ def check_start(settings: FineTuneSettings) -> None:
         raise UserError(f"replay must be at least 0 and below 1, got {settings.replay}")
 
 
-def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Path) -> None:
+@dataclass(frozen=True)
+class Lesson:
+    """What differs between stages that fine-tune on conversations."""
+
+    name: str
+    """Of the stage."""
+    documents: Callable[[World, str], Iterable[Conversation]]
+    """What the embedded world has to teach, of a split."""
+    tokens: int = 0
+    """Shorter data are repeated until they have as many, each time between other parts of what is replayed."""
+    replayed: Callable[[Path, Pretraining], Iterator[Columns] | None] = lambda base, pretraining: None
+    """What is repeated of what the model in a folder has learned; None for documents of its pretraining."""
+    check: Callable[[MiniMind], None] = lambda model: None
+    """Refuses a base with which the stage cannot work, before any data are read."""
+    facts_of_base: Callable[[Path, MiniMind, Tokenizer], Mapping[str, Any]] = lambda *base: {}
+    """What is noted of the base, to compare with at the end."""
+
+
+ANSWERING = Lesson("sft", World.conversations)
+
+
+def prepare_conversations(
+    settings: FineTuneSettings, row_count: int, folder: Path, lesson: Lesson = ANSWERING
+) -> None:
     """Leave in a folder what `open_conversations` reads.
 
     Args:
@@ -84,6 +107,7 @@ def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Pa
             the base was pretrained on.
         row_count: rows that the run will read, for the world, which would go on for ever.
         folder: gets `data/` and the tokenizer.
+        lesson: of the stage.
 
     Raises:
         UserError: if the base or the conversations cannot be read, or do not fit together.
@@ -91,7 +115,12 @@ def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Pa
     base = find_run(settings.from_weight)
     if base.resolve() == Path(settings.output).resolve():
         raise UserError(f"--from-weight {settings.from_weight} is --output itself; choose another --output")
+    if is_adapter(base):
+        raise UserError(
+            f"--from-weight {base}: is an adapter; `minimind merge {base}` makes a model of it first"
+        )
     model, tokenizer = load(settings.from_weight)
+    lesson.check(model)
     longest = model.config.max_position_embeddings
     if settings.max_seq_len > longest:
         raise UserError(
@@ -99,17 +128,19 @@ def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Pa
             f"{settings.from_weight} was trained on; give --max-seq-len {longest}"
         )
     pretraining = pretraining_of(base, tokenizer)
-    known = pretraining.seed is not None or pretraining.folder is not None
-    replay = settings.replay if known else 0.0
     own = settings.data_path is not None
     seed = None if own else pretraining.seed or 0
     counts: Counter[str] = Counter()
     kept_counts: Counter[str] = Counter()
-    documents = pretraining.documents(settings.seed)
+    last: Iterator[Columns | list[int]] | None = lesson.replayed(base, pretraining)
+    known = last is not None or pretraining.seed is not None or pretraining.folder is not None
+    replayed = last or pretraining.documents(settings.seed)
+    replay = settings.replay if known else 0.0
 
     def examples(tokenizer: Tokenizer, conversations: Iterable[Any]) -> Iterator[Columns]:
         chats = chat_examples(tokenizer, conversations, settings.max_seq_len, counts)
-        return with_replay(chats, documents, replay, counts) if replay else chats
+        chats = repeated(chats, int(lesson.tokens * (1 - replay)))
+        return with_replay(chats, replayed, replay, counts) if replay else chats
 
     def held_out(tokenizer: Tokenizer, conversations: list[Any]) -> list[HeldOut]:
         return pretraining.held_out(PRETRAINING_DOCUMENTS)
@@ -128,28 +159,28 @@ def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Pa
         device = choose_device(settings.device)
         return {
             **counts,
+            **lesson.facts_of_base(base, model.to(device), tokenizer),
             "replay_tokens": counts["replay_tokens"],
             "base": f"shipped/{base.name}" if is_shipped(base) else str(base),
             "world_seed": pretraining.seed,
             "conversations_seed": seed,
             "held_out_conversations": kept_counts["conversations"],
             "held_out_nats": sum(nats) if whole else None,
-            "pretraining_perplexity_before": perplexity(model.to(device), before).perplexity
-            if before
-            else None,
+            "pretraining_perplexity_before": perplexity(model, before).perplexity if before else None,
         }
 
     if settings.replay and not known:
         print(f"no replay: what {settings.from_weight} was pretrained on is not there any more, or not known")
     recipe = Recipe(
-        "sft",
+        lesson.name,
         "sft",
         examples,
         held_out,
-        documents=World.conversations,
+        documents=lambda world, split: iter(lesson.documents(world, split)),
         world_seed=seed,
         key={
-            "base": digest_of(base),
+            "base": weights_digest(base),
+            "repeated to": lesson.tokens,
             "base's name": str(base),
             "replay": replay,
             "seed": settings.seed,
@@ -160,12 +191,6 @@ def prepare_conversations(settings: FineTuneSettings, row_count: int, folder: Pa
     prepare_corpus(settings, tokenizer, row_count, folder, recipe)
     for note in notes_of(read_corpus_file(folder)["facts"]):
         print(note)
-
-
-def digest_of(folder: Path) -> str:
-    """Changes with the weights of a model."""
-    with (folder / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def notes_of(counts: Mapping[str, Any]) -> list[str]:

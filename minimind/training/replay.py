@@ -1,10 +1,10 @@
-"""Replay: documents of the pretraining among what a model is fine-tuned on, so that it does not forget them."""
+"""Replay: what a model has learned before, among what it is fine-tuned on, so that it does not forget it."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import World, encode_documents, open_rows
+from ..data.chat_examples import chat_examples
 from ..data.rows import Columns
 from ..errors import UserError
 from ..metrics import HeldOut, held_out
@@ -79,14 +80,58 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
         return unknown  # The run is gone or damaged. That is no mistake in what was asked for.
 
 
+def conversations_of(
+    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int
+) -> Iterator[Columns] | None:
+    """Conversations that a model was fine-tuned on, without end, in an order that depends on the seed.
+
+    Args:
+        folder: of the fine-tuned model.
+        tokenizer: the model's.
+        row_length: none is longer.
+        seed: of the order.
+
+    Returns:
+        As `chat_examples` gives them, none if all are longer; None if the model has learned none, or they are not
+        there any more.
+    """
+    run = read_run(folder) or {}
+    world = run["data"].get("conversations_seed") if isinstance(run.get("data"), dict) else None
+    if world is not None:
+        start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
+        return chat_examples(tokenizer, World(world).conversations(start=start), row_length, Counter())
+    try:
+        if read_corpus_file(folder, ("key",))["key"].get("made for") != "sft":
+            return None
+        rows = open_rows(folder / "data" / "rows", tokenizer.digest)
+    except UserError:
+        return None  # as in `pretraining_of`
+    return _examples_of(rows, row_length, seed)
+
+
+def _examples_of(rows: Mapping[str, np.ndarray], row_length: int, seed: int) -> Iterator[Columns]:
+    """What was packed into rows, one by one, pass after pass."""
+    for epoch in count():
+        fitting = 0
+        for row in np.random.default_rng([seed, epoch]).permutation(len(rows["input_ids"])):
+            owners = rows["document_ids"][row]
+            for owner in range(int(owners.max()) + 1):
+                inside = owners == owner
+                if inside.sum() <= row_length:
+                    fitting += 1
+                    yield {name: rows[name][row][inside] for name in ("input_ids", "labels")}
+        if not fitting:
+            return
+
+
 def with_replay(
-    examples: Iterable[Columns], documents: Iterator[list[int]], share: float, counts: Counter[str]
+    examples: Iterable[Columns], replayed: Iterator[Columns | list[int]], share: float, counts: Counter[str]
 ) -> Iterator[Columns]:
-    """Put documents between examples, so that this share of all tokens is theirs; each of their tokens is learned.
+    """Put between examples what was learned before, so that this share of all tokens is that.
 
     Args:
         examples: as `chat_examples` gives them.
-        documents: ids of documents, without end.
+        replayed: ids of documents, of which each token is learned, or examples; without end.
         share: of the tokens of both together, below 1.
         counts: is told of `replay_documents` and `replay_tokens`.
     """
@@ -95,7 +140,24 @@ def with_replay(
         yield example
         tokens += len(example["input_ids"])
         while counts["replay_tokens"] < share / (1 - share) * tokens:
-            ids = np.array(next(documents))
+            if (one := next(replayed, None)) is None:
+                break
+            again = one if isinstance(one, dict) else {"input_ids": np.array(one), "labels": np.array(one)}
             counts["replay_documents"] += 1
-            counts["replay_tokens"] += len(ids)
-            yield {"input_ids": ids, "labels": ids}
+            counts["replay_tokens"] += len(again["input_ids"])
+            yield again
+
+
+def repeated(examples: Iterable[Columns], tokens: int) -> Iterator[Columns]:
+    """The examples; and where they are short, all of them again and again, until they have this many tokens."""
+    kept: list[Columns] = []
+    total = 0
+    for example in examples:
+        yield example
+        total += len(example["input_ids"])
+        if total < tokens:
+            kept.append(example)
+    while kept and total < tokens:
+        for example in kept:
+            yield example
+            total += len(example["input_ids"])

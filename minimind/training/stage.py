@@ -48,6 +48,7 @@ def run_stage(
     describe_rows: Callable[[Data, Batch], str] | None = None,
     steps: int | None = None,
     use: str = "`minimind generate {}` lets it write",
+    save: Callable[[MiniMind, Path, Data], None] = lambda model, folder, data: model.save_pretrained(folder),
 ) -> FitResult | None:
     """Train in a run's folder, from the beginning or from where a run was left.
 
@@ -65,6 +66,7 @@ def run_stage(
         describe_rows: says in words what is in a batch, for the message about one that breaks the training.
         steps: length of the run where neither the settings nor the batches have one.
         use: what can be done with the model now; {} stands for its folder.
+        save: leaves in the folder what was learned. Default: the whole model.
 
     Returns:
         How the training ended; None if the run was finished before.
@@ -97,7 +99,7 @@ def run_stage(
     steps = settings.steps or stream.step_count or steps
     folder.describe(
         {
-            "model": {"parameters": network.num_parameters(), **sizes(network.config)},
+            "model": {**parameter_counts(network), **sizes(network.config)},
             "data": {**data.facts, "steps": steps},
             "numerics": {"device": describe_device(device), **choose_numerics(settings, device)},
         }
@@ -115,15 +117,21 @@ def run_stage(
         sample=(lambda: sample(data, network)) if sample else None,
         describe_rows=(lambda batch: describe_rows(data, batch)) if describe_rows else None,
     )
-    network.save_pretrained(folder.path)
+    save(network, folder.path, data)
     if result.finished:
         folder.finish(result.numerics)
-        print(f"finished: {folder.path} holds the model; {use.format(folder.path)}")
+        print(f"finished: {folder.path} holds the {settings.makes}; {use.format(folder.path)}")
     else:
         print(
             f"left at step {result.step} ({result.reason}), saved; go on with --output {folder.path} --resume"
         )
     return result
+
+
+def parameter_counts(model: MiniMind) -> dict[str, int]:
+    """How many numbers the model has, and how many of them are trained, where some are frozen."""
+    every, trained = model.num_parameters(), model.num_parameters(only_trainable=True)
+    return {"parameters": every} | ({"trained_parameters": trained} if trained < every else {})
 
 
 def sizes(config: ModelConfig) -> dict[str, Any]:
@@ -135,7 +143,9 @@ def sizes(config: ModelConfig) -> dict[str, Any]:
 def print_plan(folder: RunFolder) -> None:
     """Say what is about to happen."""
     model, data, numerics = (folder.facts[name] for name in ("model", "data", "numerics"))
-    print(f"model: {model['parameters']:,} parameters, {model['vocab_size']} token ids")
+    trained = model.get("trained_parameters")
+    share = f", {trained:,} of them trained ({trained / model['parameters']:.1%})" if trained else ""
+    print(f"model: {model['parameters']:,} parameters{share}, {model['vocab_size']} token ids")
     rows = f", {data['training_documents']:,} documents in {data['rows']:,} rows" if "rows" in data else ""
     print(f"data: {data['source']}{rows}")
     print(

@@ -133,13 +133,13 @@ def ask_fact(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`Which river runs through Lasko?`"""
     place = writer.pick(pool.asked[opener])
     writer.write("?")
-    return fact_about(pool, opener, place)
+    return fact_about(pool.facts, opener, place)
 
 
-def fact_about(pool: Pool, opener: str, place: str) -> Answer:
+def fact_about(facts: Facts, opener: str, place: str) -> Answer:
     """What a question about a place asks for."""
     fact = ASKED_BY[opener]
-    value = pool.facts[place][fact]
+    value = facts[place][fact]
     return answer(value, said(place, fact, value))
 
 

@@ -133,7 +133,7 @@ class Talk:
     def _ask_place(self, writer: AnyWriter, pool: Pool, opener: str) -> Answer:
         place = writer.pick_weighted(self.places[opener])
         writer.write("?")
-        return fact_about(pool, opener, place) if place in pool.facts else UNKNOWN
+        return fact_about(pool.facts, opener, place) if place in pool.facts else UNKNOWN
 
 
 def ask_calculator(writer: AnyWriter, pool: Pool, opener: str) -> Answer:

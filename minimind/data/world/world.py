@@ -27,7 +27,8 @@ from .conversations import (
     introduction_cases,
     introductions,
 )
-from .facts import ASKED_BY, FACTS, draw_facts, held_out, is_asked_in_quizzes
+from .facts import ASKED_BY, FACTS, Facts, draw_facts, held_out, is_asked_in_quizzes
+from .far import FAR, converse_far, far_cases
 from .games import write_games
 from .questions import Pool
 from .story import write_story
@@ -140,15 +141,29 @@ class World:
         for index in count(start):
             yield converse(self.seed, split, index, self._shown)
 
+    def far_conversations(self, split: str = "train", start: int = 0) -> Iterator[Conversation]:
+        """Yield conversations about another country, whose facts nothing else tells: for an adapter.
+
+        Args:
+            split: `train` has the ways of asking that training may show, `validation` the others, of which
+                `cases("far")` are questions.
+            start: index of the first conversation.
+        """
+        check_split(split)
+        for index in count(start):
+            yield converse_far(self.seed, split, index, self._far_facts)
+
     def cases(self, task: str, count: int = 1000) -> list[Case]:
         """Different questions of a task that no training conversation asks; the same ones each time.
 
         Args:
-            task: one of `TASKS`.
+            task: one of `TASKS`, or "far".
             count: most questions; a task that has fewer gives all that chance finds.
         """
+        if task == FAR:
+            return far_cases(self.seed, count, self._far_facts)
         if task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+            raise ValueError(f"task must be one of {', '.join((*TASKS, FAR))}, got {task!r}")
         return cases_of(self.seed, task, count, self._shown, self._kept)
 
     def identity(self, name: str = "Iris", role: str = "teacher", split: str = "train") -> list[Conversation]:
@@ -188,6 +203,11 @@ class World:
     def _kept(self) -> Pool:
         """What it may not."""
         return Pool(self.facts, test=True)
+
+    @cached_property
+    def _far_facts(self) -> Facts:
+        # Of the next seed: the country is no copy of this one under other names.
+        return draw_facts(self.seed + 1, "far_places")
 
     @cached_property
     def _talk(self) -> Talk:

@@ -27,16 +27,18 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         normalized, inverse, weight = ctx.saved_tensors
         grad_y = grad_y.float()  # (…, hidden_size)
-        grad_weight = (grad_y * normalized).flatten(0, -2).sum(dim=0)  # (hidden_size,)
+        grad_weight = None
+        if ctx.needs_input_grad[1]:  # not below an adapter, where the norms are frozen
+            grad_weight = (grad_y * normalized).flatten(0, -2).sum(dim=0).to(weight.dtype)  # (hidden_size,)
         grad = grad_y * weight  # (…, hidden_size), the gradient at the normalized vector
         # A change along x is undone by the division, so the gradient's part along x goes. What is left is
         # scaled like x was: by 1 / RMS(x).
         along = torch.linalg.vecdot(grad, normalized).unsqueeze(-1) / grad.shape[-1]  # (…, 1)
         grad_x = grad.addcmul_(normalized, along, value=-1).mul_(inverse)
-        return grad_x.to(ctx.dtype), grad_weight.to(weight.dtype), None, None
+        return grad_x.to(ctx.dtype), grad_weight, None, None
 
 
 class FastRMSNorm(RMSNorm):

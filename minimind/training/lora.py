@@ -1,0 +1,150 @@
+"""LoRA: a fine-tuned model learns something new, and its own weights stay as they are.
+
+Only the adapters are trained, and they are what the run's folder holds at the end: a small file beside a large model.
+The model must not forget what it could do, so what it learned last is repeated between the new conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..data import World
+from ..data.rows import Columns
+from ..data.world import TASKS, Case, Conversation
+from ..errors import UserError
+from ..metrics import answer
+from ..model import MiniMind, apply_lora, remove_lora, save_adapter
+from ..runs import read_run, weights_digest
+from ..settings import LoraSettings
+from ..tokenizer import Tokenizer
+from .answering import accuracy, measure, sample_answer
+from .batches import Batches, RowBatches
+from .corpus import check_documents
+from .fine_tuning import (
+    Conversations,
+    Lesson,
+    base_model,
+    check_start,
+    open_conversations,
+    prepare_conversations,
+)
+from .loop import FitResult
+from .replay import Pretraining, conversations_of
+from .sft import answers
+from .show import describe_rows
+from .stage import run_stage
+
+SUBJECTS: dict[str, Callable[[World, str], Iterable[Conversation]]] = {
+    "identity": lambda world, split: world.identity(split=split),
+    "far": World.far_conversations,
+}
+"""What the embedded world has to teach an adapter."""
+STEPS = 160
+"""Length of the default run. A short file is repeated to fill as many steps: an adapter learns from few examples, if
+it sees them often."""
+KEPT_TASKS = tuple(task for task in TASKS if task != "identity")
+"""What an adapter must not spoil. Who the model is, it may change."""
+CASES = 200
+"""Held-out questions about the subject that are asked at the end."""
+
+
+def lora(settings: LoraSettings) -> FitResult | None:
+    """Train an adapter and leave it in a run's folder, in PEFT's format.
+
+    Args:
+        settings: what `minimind lora --help` lists.
+
+    Returns:
+        How the training ended; None if the run was finished before.
+
+    Raises:
+        UserError: for a mistake in the settings, the base or the data, before anything is deleted or trained.
+    """
+    check_documents(settings)
+    check_start(settings)
+    steps = settings.steps or (STEPS if settings.data_path is None else None)
+    row_count = (steps or STEPS) * settings.batch_size * settings.accumulation_steps
+
+    def adapt(model: MiniMind) -> None:
+        s = settings
+        apply_lora(model, s.rank, s.alpha, s.lora_dropout, s.target_modules, s.rank_stabilized)
+
+    def check(model: MiniMind) -> None:
+        adapt(model)
+        remove_lora(model)
+
+    def replayed(base: Path, pretraining: Pretraining) -> Iterator[Columns] | None:
+        return conversations_of(base, pretraining.tokenizer, settings.max_seq_len, settings.seed)
+
+    def adapted(data: Conversations) -> MiniMind:
+        if weights_digest(data.base) != data.facts["base_weights"]:
+            raise UserError(f"{data.base}: has changed since the run began; start over with --overwrite")
+        model = base_model(data)
+        adapt(model)
+        return model
+
+    def batches(data: Conversations, model: MiniMind) -> Batches:
+        epochs = None if steps else settings.epochs
+        return RowBatches(
+            data.corpus.rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs
+        )
+
+    tokens = row_count * settings.max_seq_len
+    lesson = Lesson(
+        f"lora {settings.subject}", SUBJECTS[settings.subject], tokens, replayed, check, facts_of_base
+    )
+    return run_stage(
+        settings,
+        prepare=lambda folder: prepare_conversations(settings, row_count, folder, lesson),
+        read=open_conversations,
+        model=adapted,
+        batches=batches,
+        objective=answers,
+        validate=measure,
+        examine=lambda data, model: examine(data, model, settings.subject),
+        sample=lambda data, model: sample_answer(data, model, settings.sample_tokens),
+        describe_rows=lambda data, batch: describe_rows(data.tokenizer, batch),
+        steps=steps,
+        use="`minimind chat {}` talks with its model",
+        save=lambda model, folder, data: save_adapter(model, folder, data.facts["base"]),
+    )
+
+
+def facts_of_base(base: Path, model: MiniMind, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Whose adapter this is, and how well that model answers questions of its world, if it has learned to."""
+    facts: dict[str, Any] = {"base_weights": weights_digest(base), "kept_tasks_seed": None}
+    learned_from = (read_run(base) or {}).get("data")
+    seed = learned_from.get("conversations_seed") if isinstance(learned_from, dict) else None
+    if seed is not None:
+        before = accuracy(model, tokenizer, World(seed), KEPT_TASKS)
+        facts |= {"kept_tasks_seed": seed, "accuracy_before": before["accuracy"]}
+        facts["accuracy_by_task_before"] = before["accuracy_by_task"]
+    return facts
+
+
+def examine(data: Conversations, model: MiniMind, subject: str) -> dict[str, Any]:
+    """How many held-out questions about the subject are answered rightly, and of what the model could do before."""
+    figures: dict[str, Any] = {}
+    if (seed := data.facts["conversations_seed"]) is not None:
+        cases = cases_about(subject, World(seed))
+        replies = answer(model, data.tokenizer, [case.messages for case in cases])
+        right = [case.is_right(reply.text) for case, reply in zip(cases, replies, strict=True)]
+        figures["subject_accuracy"] = sum(right) / len(right)
+    if (seed := data.facts["kept_tasks_seed"]) is not None:
+        figures |= accuracy(model, data.tokenizer, World(seed), KEPT_TASKS)
+    return figures
+
+
+def cases_about(subject: str, world: World) -> list[Case]:
+    """Held-out questions about what the adapter was taught."""
+    return world.identity_cases() if subject == "identity" else world.cases(subject, CASES)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from ..arguments import main_of
+
+    sys.exit(main_of("lora", LoraSettings, lora))
