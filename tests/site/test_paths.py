@@ -17,7 +17,15 @@ from minimind.course.snippets import find_module
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-MODULES = yaml.safe_load(paths.FILE.read_text(encoding="utf-8"))["systematic-study"]["modules"]
+PATHS = yaml.safe_load(paths.FILE.read_text(encoding="utf-8"))
+MODULES = PATHS["systematic-study"]["modules"]
+TICKED = [step for path in PATHS.values() for step in path.get("steps", []) if "tick" in step]
+COMMANDED = (
+    "README.md",
+    "docs/paths/quick-start.md",
+    "docs/paths/systematic-study.md",
+    "docs/paths/deep-mastery.md",
+)
 ITEMS = [item for part in roadmap.read() for item in part["items"]]
 PAGES = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))
 SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "snippets").rglob("*.py"))
@@ -56,8 +64,8 @@ def test_every_page_of_a_module_is_a_step_of_the_path():
     assert written == {page for page in steps if not page.startswith("quick-start/")}
 
 
-@pytest.mark.parametrize("page", sorted({item["page"] for item in ITEMS if "page" in item}))
-def test_a_page_that_the_roadmap_leads_to_exists(page):
+@pytest.mark.parametrize("page", sorted({item["page"] for item in [*ITEMS, *TICKED] if "page" in item}))
+def test_a_page_that_the_roadmap_or_a_path_leads_to_exists(page):
     name, _, anchor = page.partition("#")
     text = (DOCS / name).read_text(encoding="utf-8")
     headings = [
@@ -65,6 +73,18 @@ def test_a_page_that_the_roadmap_leads_to_exists(page):
         for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     ]
     assert not anchor or anchor in {re.sub(r"[\s-]+", "-", heading) for heading in headings}
+
+
+@pytest.mark.parametrize("step", TICKED, ids=lambda step: step["tick"])
+def test_a_step_that_is_a_box_is_on_its_page(step):
+    assert f"- {{id: {step['tick']}, " in (DOCS / step["page"].partition("#")[0]).read_text(encoding="utf-8")
+
+
+def test_the_first_week_of_deep_mastery_is_ticked_on_both_pages():
+    week = [step["tick"] for step in TICKED if step["page"].startswith("paths/systematic-study.md")]
+    page = (DOCS / "paths" / "deep-mastery.md").read_text(encoding="utf-8")
+    assert len(week) == 3
+    assert all(f"- {{id: {tick}, " in page for tick in week)
 
 
 def test_every_criterion_is_checked_by_something():
@@ -98,9 +118,55 @@ def test_a_command_of_the_roadmap_is_understood(line):
     is_understood(line)
 
 
+def commands_of(text: str) -> set[str]:
+    """The commands of a page: lines of its terminal blocks, and those that a sentence or a box gives with arguments."""
+    fence = re.compile(r"^ *```(\w*)(.*?)^ *```", re.MULTILINE | re.DOTALL)
+    blocks = {
+        kind: "\n".join(body for name, body in fence.findall(text) if name == kind)
+        for kind in ("bash", "checklist")
+    }
+    lines = [line.strip() for line in blocks["bash"].replace("\\\n", " ").splitlines()]
+    named = re.findall(r"`(minimind \w+ [^`\n]+)`", fence.sub("", text) + blocks["checklist"])
+    return {line for line in [*lines, *named] if line.startswith("minimind ")}
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        (page, line)
+        for page in COMMANDED
+        for line in sorted(commands_of((ROOT / page).read_text(encoding="utf-8")))
+    ],
+)
+def test_a_command_of_a_path_is_understood(page, line):
+    is_understood(line)
+
+
+def test_the_commands_of_a_page_are_found():
+    page = """
+Look with `minimind evaluate pretrain`, or with `minimind doctor`.
+
+    ```bash
+    minimind pipeline --quick \\
+        --output all  # all of it
+    ```
+
+```checklist
+- {id: done, text: "Done: `minimind chat runs/mine`"}
+```
+
+```text
+minimind: no such run
+```
+"""
+    chat, evaluate, pipeline = sorted(commands_of(page))
+    assert (chat, evaluate) == ("minimind chat runs/mine", "minimind evaluate pretrain")
+    assert pipeline.split() == ["minimind", "pipeline", "--quick", "--output", "all", "#", "all", "of", "it"]
+
+
 def is_understood(line: str) -> None:
     """The words of a command are read without complaint, and what they name is there."""
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(line, comments=True)
     if program == "python":
         assert (ROOT / words[0]).is_file()
     elif program == "minimind":

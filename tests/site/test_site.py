@@ -132,6 +132,15 @@ PATHS = """quick:
   steps:
     - {title: Widgets, page: widgets.md, minutes: 5}
     - {title: Others, page: others.md, minutes: 5}
+deep:
+  title: Deep
+  icon: material/school
+  time: t
+  goal: g
+  best_for: b
+  page: index.md
+  steps:
+    - {title: A box, page: others.md#boxes, minutes: 5, tick: tick}
 """
 
 
@@ -146,7 +155,10 @@ def widgets(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untype
     mini.write("index.md", "# Home\n\n<!-- cards -->\n\n<!-- path: quick -->\n")
     mini.write("widgets.md", f"# Widgets\n\n{QUIZ}\n{PREDICT}")
     mini.write("notes/glossary.md", "# Glossary\n\nStream\n:   What is *carried* along.\n")
-    mini.write("others.md", f"# Others\n\nStreams and the stream and `stream`.\n\n{OTHERS}")
+    mini.write(
+        "others.md",
+        f"# Others\n\n<!-- progress: deep -->\n\nStreams and the stream and `stream`.\n\n{OTHERS}",
+    )
     server = serve(mini.site)
     url = f"http://127.0.0.1:{server.server_port}/"
     result = mini.build("--strict", paths=folder / "paths.yml", url=url)
@@ -236,10 +248,14 @@ def test_progress_survives_instant_navigation_and_reload(page) -> None:  # type:
     page.goto("others/")
     page.evaluate("window.marker = 1")
     page.locator("[data-check=tick]").check()
+    assert page.locator("[data-path=deep] output").inner_text() == "1 of 1 done", "a box can be a step"
     page.locator("[data-done]").check()
     page.locator(".md-tabs__link, .md-nav__link", has_text="Home").first.evaluate("e => e.click()")
     page.get_by_text("1 of 2 done").first.wait_for()
     assert page.evaluate("window.marker") == 1, "navigation was not instant"
+    assert page.locator(".mm-card[data-path=deep] output").inner_text() == "1 of 1 done", (
+        "a box can be a step"
+    )
     link = page.locator(".mm-path .mm-continue a")
     assert link.inner_text() == "Continue: Widgets"
     page.locator(".mm-path [data-step]", has_text="Others").click()

@@ -32,13 +32,13 @@ def on_files(files: Any, config: Any) -> None:
             f"{file.name}: {name}",
         )
         for step in path.get("steps", []):
-            check_keys(step, {"title", "page", "minutes"}, set(), f"{file.name}: {name}: a step")
+            check_keys(step, {"title", "page", "minutes"}, {"tick"}, f"{file.name}: {name}: a step")
         for module in path.get("modules", []):
             check_keys(module, {"name", "title", "hours", "pages"}, set(), f"{file.name}: {name}: a module")
             module["steps"] = [_step(page, module["title"], file.name) for page in module["pages"]]
             path.setdefault("steps", []).extend(module["steps"])
         for page in [path.get("page"), *(step["page"] for step in path.get("steps", []))]:
-            if page is not None and page not in KNOWN:
+            if page is not None and page.partition("#")[0] not in KNOWN:
                 raise PluginError(f"{file.name}: {name}: there is no page {page}")
         PATHS[name] = path
 
@@ -84,8 +84,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def _link(target: str, here: str) -> str:
-    """The address of a page, relative to another page's."""
-    return KNOWN[target].url_relative_to(KNOWN[here])
+    """The address of a page, or of a place on it, relative to another page's."""
+    page, sign, anchor = target.partition("#")
+    return KNOWN[page].url_relative_to(KNOWN[here]) + sign + anchor
 
 
 def _steps(name: str, path: Any, here: str) -> str:
@@ -113,7 +114,10 @@ def _overview(name: str, path: Any, here: str) -> str:
 def _step_link(step: Any, here: str, hidden: str = "") -> str:
     # An extra page has its tick, and does not count towards the path.
     kind = "data-extra" if step.get("extra") else "data-step"
-    return f'<a href="{_link(step["page"], here)}" {kind}="{escape(step["page"])}"{hidden}>{escape(step["title"])}</a>'
+    # Most steps are pages, with one tick at their end. Some are a box of a checklist.
+    kept = ' data-kept="check"' if "tick" in step else ""
+    name = step.get("tick", step["page"])
+    return f'<a href="{_link(step["page"], here)}" {kind}="{escape(name)}"{kept}{hidden}>{escape(step["title"])}</a>'
 
 
 def _hidden_steps(path: Any, here: str) -> str:
@@ -166,7 +170,7 @@ def _icon(name: str) -> str:
 def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
     """The tick at the end of every page that is a step."""
     uri = page.file.src_uri
-    steps = {step["page"] for path in PATHS.values() for step in path.get("steps", [])}
+    steps = {step["page"] for path in PATHS.values() for step in path.get("steps", []) if "tick" not in step}
     if uri not in steps:
         return content
     return content + (

@@ -104,7 +104,8 @@ function score() {
 
 // --- Ticks and progress ------------------------------------------------------------------
 
-const isDone = (step) => store.get(`done:${step.dataset.step ?? step.dataset.extra}`) === "1";
+// A step is a page with a tick at its end, or (kept="check") a box of a checklist.
+const isDone = ({ dataset }) => store.get(`${dataset.kept ?? "done"}:${dataset.step ?? dataset.extra}`) === "1";
 
 function progress() {
   for (const path of document.querySelectorAll("[data-path]")) {
@@ -171,7 +172,7 @@ document.addEventListener("change", ({ target }) => {
   const quiz = target.closest(".mm-quiz");
   if (target.dataset.tick) store.set(`tick:${quiz.dataset.quiz}:${target.dataset.tick}`, target.checked ? "1" : null);
   else if (quiz && target.tagName === "TEXTAREA") store.set(`text:${quiz.dataset.quiz}`, target.value || null);
-  else if (target.dataset.check) store.set(`check:${target.dataset.check}`, target.checked ? "1" : null);
+  else if (target.dataset.check) { store.set(`check:${target.dataset.check}`, target.checked ? "1" : null); progress(); }
   else if (target.dataset.done) { store.set(`done:${target.dataset.done}`, target.checked ? "1" : null); progress(); }
 });
 
