@@ -119,7 +119,8 @@ def command_line(verb: str, settings: Any) -> str:
             words.append(str(value))  # It stands by its place, without a flag.
         elif value != one.default:
             flag = "--" + one.name.replace("_", "-")
-            words += [flag] if value is True else [flag, str(value)]
+            several = value if isinstance(value, list | tuple) else [value]
+            words += [flag] if value is True else [flag, *map(str, several)]
     return shlex.join(words)
 
 

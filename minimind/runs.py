@@ -80,8 +80,9 @@ def is_adapter(folder: Path) -> bool:
 
 
 def weights_digest(folder: Path) -> str:
-    """Changes with the weights of the model in a run's folder."""
-    with open(folder / "model.safetensors", "rb") as file:
+    """Changes with the weights of the model, or of the adapter, in a run's folder."""
+    name = "adapter_model.safetensors" if is_adapter(folder) else "model.safetensors"
+    with open(folder / name, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

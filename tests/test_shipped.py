@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import minimind.training.answering as answering
 from minimind import load, runs, ship
+from minimind.arguments import parse
 from minimind.cli import main
+from minimind.data import World, records
+from minimind.data.world import TASKS
 from minimind.errors import UserError
 from minimind.evaluation import evaluate
-from minimind.settings import EvaluateSettings, PretrainSettings
-from minimind.ship import LARGEST, card, command_of
+from minimind.metrics import answer
+from minimind.settings import EvaluateSettings
+from minimind.ship import LARGEST, SETTINGS, card, command_of, verb_of
 from minimind.training.log import read_metrics
 
+lora_module = sys.modules["minimind.training.lora"]  # the name in the package is the function's
 by_name = pytest.mark.parametrize("name", runs.shipped_names())
+ADAPTERS = [name for name in runs.shipped_names() if runs.is_adapter(runs.SHIPPED / name)]
+ROUNDING = 4
+"""Answers of the few that another processor's rounding may turn."""
 
 
 def test_pretrain_is_shipped():
@@ -26,12 +38,20 @@ def test_pretrain_is_shipped():
 
 @by_name
 def test_its_figures_are_those_of_its_card(name):
-    run = runs.read_run(runs.SHIPPED / name)
-    kept = run["measured"]
-    again = evaluate(EvaluateSettings(f"shipped/{name}", documents=kept["documents"], device="cpu"))
+    kept = runs.read_run(runs.SHIPPED / name)["measured"]
+    told = EvaluateSettings(
+        f"shipped/{name}", documents=kept["documents"], cases=ship.FEW_CASES, device="cpu"
+    )
+    if name in ADAPTERS:
+        base = runs.read_run(runs.SHIPPED / name)["settings"]["from_weight"]
+        told = replace(told, run=base, adapter=(f"shipped/{name}",))
+    again = evaluate(told)
     assert again["tokens"] == kept["tokens"]
     for figure in ("perplexity", "floor_perplexity", "bits_per_byte"):
         assert again[figure] == pytest.approx(kept[figure], rel=1e-4), figure
+    assert again.get("tasks", {}).keys() == kept.get("few", {}).keys()
+    turned = [abs(again["tasks"][task]["correct"] - right) for task, right in kept.get("few", {}).items()]
+    assert sum(turned) <= ROUNDING
 
 
 def test_pretraining_came_close_to_the_floor():
@@ -42,64 +62,241 @@ def test_pretraining_came_close_to_the_floor():
 
 @by_name
 def test_its_card_is_made_of_its_run(name):
-    folder = runs.SHIPPED / name
+    assert_card_is_of_run(runs.SHIPPED / name)
+
+
+def assert_card_is_of_run(folder: Path) -> None:
     run = runs.read_run(folder)
-    assert (folder / "README.md").read_text(encoding="utf-8") == card(
-        name, run, read_metrics(folder / "metrics.jsonl")
-    )
+    words = (folder / "README.md").read_text(encoding="utf-8")
+    assert words == card(folder.name, run, read_metrics(folder / "metrics.jsonl"))
     assert command_of(run) == run["shipped"]["command"]
-    assert command_of(run) in (folder / "README.md").read_text(encoding="utf-8")
+    assert f"    {command_of(run)}\n" in words
 
 
 @by_name
 def test_it_is_small_and_names_no_path(name):
-    folder = runs.SHIPPED / name
-    assert (folder / "model.safetensors").stat().st_size <= LARGEST
+    assert_small_and_without_path(runs.SHIPPED / name)
+
+
+def assert_small_and_without_path(folder: Path) -> None:
+    [weights] = folder.glob("*model.safetensors")
+    assert weights.stat().st_size <= LARGEST
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 1.5 * LARGEST
-    settings = json.loads((folder / "run.json").read_text())["settings"]
-    assert settings["output"] == PretrainSettings().output
-    assert (settings["data_path"], settings["tokenizer"]) == (None, None)
+    run = json.loads((folder / "run.json").read_text())
+    told = run["settings"]
+    assert told["output"] == SETTINGS[verb_of(run)]().output
+    assert (told["data_path"], told.get("tokenizer"), told.get("prepared")) == (None, None, None)
+    if verb_of(run) != "pretrain":
+        assert told["from_weight"] == run["data"]["base"]
+        assert runs.is_shipped(runs.find_run(told["from_weight"]))
+    for name in ("run.json", "adapter_config.json", "README.md"):
+        if (folder / name).exists():
+            # A path that begins at the root, with a letter of a drive, or at home.
+            assert not re.search(r"[\"\s`](/|[A-Z]:\\|~/)\w", (folder / name).read_text(encoding="utf-8"))
 
 
 @by_name
 def test_transformers_opens_it_and_gives_the_same_logits(name):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = str(runs.SHIPPED / name)
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    folder = runs.SHIPPED / name
+    whole = folder
+    if name in ADAPTERS:
+        whole = runs.find_run(runs.read_run(folder)["settings"]["from_weight"])
+    theirs = AutoModelForCausalLM.from_pretrained(str(whole), dtype=torch.float32).eval()
+    if name in ADAPTERS:
+        from peft import PeftModel
+
+        theirs = PeftModel.from_pretrained(theirs, str(folder)).eval()
     model, tokenizer = load(f"shipped/{name}")
     text = "One cold morning, Noah the baker"
     ids = tokenizer.encode(text)
-    assert AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False)["input_ids"] == ids
+    assert AutoTokenizer.from_pretrained(str(whole))(text, add_special_tokens=False)["input_ids"] == ids
     with torch.no_grad():
-        difference = theirs(torch.tensor([ids])).logits - model(torch.tensor([ids])).logits
+        difference = theirs(input_ids=torch.tensor([ids])).logits - model(torch.tensor([ids])).logits
     assert difference.abs().max() < 1e-4
 
 
-def test_a_model_makes_way_only_for_one_that_is_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(ship, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(ship, "DOCUMENTS", 4)
-    run = tmp_path / "run"
-    small = "--steps 2 --hidden-size 32 --num-hidden-layers 1 --max-seq-len 64 --vocab-size 400 --threads 1"
-    assert main(["pretrain", "--output", str(run), *small.split(), "--validation_documents", "8"]) == 0
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_gives_its_subject_and_keeps_the_rest(name):
+    run = runs.read_run(runs.SHIPPED / name)
+    told, measured = run["settings"], run["measured"]
+    base = runs.read_run(runs.find_run(told["from_weight"]))["measured"]
+    assert run["data"]["base_weights"] == runs.weights_digest(runs.find_run(told["from_weight"]))
+    assert measured["before"]["perplexity"] == base["perplexity"]
+    assert measured["accuracy"] >= measured["before"]["accuracy"] - 0.02
+    assert measured["subject"]["accuracy"] >= {"identity": 1.0, "far": 0.9}[told["subject"]]
+    model, tokenizer = load(f"shipped/{name}")
+    cases = lora_module.cases_about(told["subject"], World(run["data"]["conversations_seed"]), 20)
+    replies = answer(model, tokenizer, [case.messages for case in cases])
+    right = sum(case.is_right(reply.text) for case, reply in zip(cases, replies, strict=True))
+    assert right >= 0.7 * len(cases)
 
+
+# Tiny ones, shipped into a folder of their own
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with tiny runs of three stages, each from what was shipped of the one before."""
+    folder = tmp_path_factory.mktemp("ship")
+    shared = "--steps 2 --max-seq-len 64 --batch-size 2 --sample-tokens 0 --threads 1 --device cpu"
+    small = "--hidden-size 32 --num-hidden-layers 1 --vocab-size 400"
+
+    def train(verb, name, *words):
+        given = [verb, "--output", str(folder / name), *shared.split(), "--validation_documents", "4", *words]
+        assert main(given) == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        small_figures(patch, folder)
+        train("pretrain", "pretrain", *small.split())
+        ship.ship(folder / "pretrain", "pretrain")
+        train("sft", "sft", "--from-weight", "shipped/pretrain")
+        ship.ship(folder / "sft", "full_sft")
+        for subject in ("identity", "far"):
+            train("lora", subject, "--from-weight", "shipped/full_sft", "--subject", subject)
+            ship.ship(folder / subject, f"lora_{subject}")
+    return folder
+
+
+@pytest.fixture
+def tiny(trained, monkeypatch):
+    small_figures(monkeypatch, trained)
+    return trained
+
+
+def small_figures(patch, folder: Path) -> None:
+    patch.setattr(runs, "SHIPPED", folder / "shipped")
+    few = [
+        (ship, "DOCUMENTS"),
+        (ship, "CASES"),
+        (ship, "FEW_CASES"),
+        (answering, "CASES"),
+        (lora_module, "CASES"),
+    ]
+    for module, name in few:
+        patch.setattr(module, name, 2)
+    patch.setattr(records, "SAMPLE_DOCUMENTS", 100)
+
+
+TINY = ("pretrain", "full_sft", "lora_identity", "lora_far")
+
+
+def test_every_stage_can_be_shipped(tiny):
+    assert runs.shipped_names() == sorted(TINY)
+    commands = {name: runs.read_run(tiny / "shipped" / name)["shipped"]["command"] for name in TINY}
+    assert commands["full_sft"].startswith("minimind sft ")
+    assert "--from-weight shipped/pretrain" in commands["full_sft"]
+    assert commands["lora_identity"].startswith("minimind lora ")
+    assert "--subject far" in commands["lora_far"]
+    assert "--from-weight shipped/full_sft" in commands["lora_far"]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_what_is_shipped_is_whole(tiny, name):
+    folder = tiny / "shipped" / name
+    assert_card_is_of_run(folder)
+    assert_small_and_without_path(folder)
+    run = runs.read_run(folder)
+    _, verb, *words = run["shipped"]["command"].split()
+    for setting, value in vars(parse(SETTINGS[verb], words, verb)).items():
+        if setting not in runs.FREE_SETTINGS:
+            assert run["settings"][setting] == value, setting
+    source = {"full_sft": "sft", "lora_identity": "identity", "lora_far": "far"}.get(name, name)
+    assert ship.is_shipped_as(tiny / source, name)
+    assert not ship.is_shipped_as(tiny / "pretrain", "full_sft")
+    assert "(1 thread, " in (folder / "README.md").read_text()
+
+
+def test_questions_are_counted_of_what_has_learned_to_answer(tiny):
+    measured = {name: runs.read_run(tiny / "shipped" / name)["measured"] for name in TINY}
+    assert "tasks" not in measured["pretrain"]
+    card_of = (tiny / "shipped/full_sft/README.md").read_text()
+    for task, row in measured["full_sft"]["tasks"].items():
+        assert f"| {task} | {row['correct']} of {row['total']} | " in card_of
+    assert measured["full_sft"]["few"].keys() == TASKS.keys()
+    assert {"accuracy", "stop_rate"} <= measured["full_sft"].keys()
+    for name in ("lora_identity", "lora_far"):
+        assert measured[name]["before"]["perplexity"] == measured["full_sft"]["perplexity"]
+        assert measured[name]["perplexity"] != measured["full_sft"]["perplexity"]
+        assert measured[name]["subject"]["total"] == 2
+        run = runs.read_run(tiny / "shipped" / name)
+        words = (tiny / "shipped" / name / "README.md").read_text()
+        assert f"{run['model']['trained_parameters']:,} numbers are trained" in words
+        assert "| **what it was taught** | " in words
+
+
+def test_a_shipped_adapter_stands_for_its_model(tiny):
+    folder = tiny / "shipped" / "lora_far"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "shipped/full_sft"
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        by_name = load("shipped/lora_far")[0](ids).logits
+        assert torch.equal(by_name, load(tiny / "shipped/full_sft", [tiny / "far"])[0](ids).logits)
+        assert not torch.equal(by_name, load("shipped/full_sft")[0](ids).logits)
+
+
+def test_peft_opens_a_shipped_adapter(tiny):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    theirs = AutoModelForCausalLM.from_pretrained(str(tiny / "shipped/full_sft"), dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(theirs, str(tiny / "shipped/lora_far")).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        difference = theirs(input_ids=ids).logits - load("shipped/lora_far")[0](ids).logits
+    assert difference.abs().max() < 1e-4
+
+
+def test_what_began_from_other_weights_is_refused(tiny, tmp_path, monkeypatch):
+    copied = shutil.copytree(tiny / "shipped", tmp_path / "shipped")
+    monkeypatch.setattr(runs, "SHIPPED", copied)
+    weights = copied / "full_sft/model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"full_sft, which is not what is shipped now .* shipped/full_sft$"):
+        ship.ship(tiny / "far", "lora_far")
+    shutil.rmtree(copied / "pretrain")
+    with pytest.raises(UserError, match=r"train it from --from-weight shipped/pretrain$"):
+        ship.ship(tiny / "sft", "full_sft")
+    assert {path.name for path in copied.iterdir()} == {"full_sft", "lora_identity", "lora_far"}
+
+
+def test_what_nobody_else_has_is_not_shipped(tiny, tmp_path):
+    for setting, flag in (("data_path", "--data-path"), ("tokenizer", "--tokenizer")):
+        folder = shutil.copytree(tiny / "pretrain", tmp_path / setting)
+        run = runs.read_run(folder)
+        run["settings"][setting] = "mine"
+        runs.write_run(folder, run)
+        with pytest.raises(UserError, match=f"with {flag} mine, which nobody else has"):
+            ship.ship(folder, "mine")
+    with pytest.raises(UserError, match="holds no finished run"):
+        ship.ship(tmp_path, "mine")
+    assert "mine" not in runs.shipped_names()
+
+
+@pytest.mark.parametrize(("run", "name"), [("pretrain", "pretrain"), ("far", "lora_far")])
+def test_a_model_makes_way_only_for_one_that_is_whole(tiny, monkeypatch, run, name):
     def files():
-        return {path.name: path.read_bytes() for path in (tmp_path / "shipped" / "tiny").iterdir()}
+        return {path.name: path.read_bytes() for path in (tiny / "shipped" / name).iterdir()}
 
-    assert ship.ship(run, "tiny") == tmp_path / "shipped" / "tiny"
     before = files()
-    assert {"README.md", "config.json", "metrics.jsonl", "model.safetensors", "run.json"} <= before.keys()
-    assert b"--hidden-size 32" in before["README.md"]
+    own = {"adapter_config.json", "adapter_model.safetensors"}
+    own = own if name == "lora_far" else {"config.json", "model.safetensors", "tokenizer.json"}
+    assert {"README.md", "metrics.jsonl", "run.json"} | own <= before.keys()
+    assert ship.ship(tiny / run, name) == tiny / "shipped" / name
+    assert files() == before  # the same again, to the byte
 
     monkeypatch.setattr(ship, "LARGEST", 1000)
     with pytest.raises(UserError, match="bytes of weights, at most 1,000 are shipped"):
-        ship.ship(run, "tiny")
+        ship.ship(tiny / run, name)
     assert files() == before
 
     monkeypatch.setattr(ship, "LARGEST", LARGEST)
     monkeypatch.setattr(ship, "evaluate", lambda _: (_ for _ in ()).throw(UserError("cannot be measured")))
     with pytest.raises(UserError, match="cannot be measured"):
-        ship.ship(run, "tiny")
+        ship.ship(tiny / run, name)
     assert files() == before
 
 

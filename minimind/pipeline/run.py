@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..progress import minutes
 from ..runs import changed_settings, delete_run, read_run
 from ..settings import PipelineSettings, TrainingSettings
-from ..ship import ship
+from ..ship import is_shipped_as, ship
 from ..training import FitResult
 from ..training.limits import check_training
 from .measure import Measures
@@ -58,12 +58,12 @@ def pipeline(settings: PipelineSettings, stages: Sequence[Stage] = STAGES) -> Fi
                 command = "the same command without --overwrite" if settings.overwrite else "the same command"
                 print(f"the pipeline was left in stage {stage.name}; {command} goes on with it")
                 return left
+        # Stages below start from what is shipped, so it is shipped at once.
+        if settings.ship and stage.shipped and not is_shipped_as(folder, stage.shipped):
+            print(f"measuring {stage.name} for its card", flush=True)
+            print(f"{ship(folder, stage.shipped)} is shipped", flush=True)
         measures.take(stage, given)
         report = write_report(settings, planned, measures)
-    if settings.ship:
-        for stage, given in planned:
-            if stage.shipped:
-                print(f"{ship(Path(given.output), stage.shipped)} is shipped")
     print(f"\nfinished: {report} shows all stages")
     return None
 

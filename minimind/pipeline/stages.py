@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import command_line
-from ..settings import PipelineSettings, PretrainSettings, SftSettings, TokenizerSettings
-from ..training import FitResult, pretrain, sft, tokenizer
+from ..settings import LoraSettings, PipelineSettings, PretrainSettings, SftSettings, TokenizerSettings
+from ..training import FitResult, lora, pretrain, sft, tokenizer
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Stage:
     sizes: Mapping[str, Size]
     """One for each of `quick`, `default` and `ship`."""
     reads: Mapping[str, str] = field(default_factory=dict)
-    """Which of its settings names the folder of which earlier stage."""
+    """Which of its settings names the folder of which earlier stage. In size `ship` that stage's model is shipped by
+    then, and this one starts from the shipped one."""
     shipped: str | None = None
-    """Under which name its model comes with the package; None if it does not."""
+    """Under which name what it makes comes with the package; None if it does not."""
 
     def settings_for(self, given: PipelineSettings) -> Any:
         """The stage's settings in a pipeline of these settings."""
@@ -53,6 +54,24 @@ class Stage:
     def command(self, settings: Any) -> str:
         """What to type to do the same by hand."""
         return command_line(self.verb, settings)
+
+
+def adapter(subject: str) -> Stage:
+    """The stage of an adapter that learns a subject of the embedded world. It is short in every size."""
+    told = {"subject": subject}
+    return Stage(
+        name=f"lora_{subject}",
+        verb="lora",
+        run=lora,
+        settings=LoraSettings,
+        sizes={
+            "quick": Size(35, {**told, "steps": 120}),
+            "default": Size(50, told),
+            "ship": Size(60, {**told, "from_weight": "shipped/full_sft"}),
+        },
+        reads={"from_weight": "sft"},
+        shipped=f"lora_{subject}",
+    )
 
 
 STAGES = (
@@ -71,7 +90,8 @@ STAGES = (
         sizes={
             "quick": Size(70, {"steps": 640}),
             "default": Size(220, {"steps": 2000}),
-            "ship": Size(1000, {"steps": 8000}),
+            # The command on the card must make the same model: it trains the tokenizer itself, on the same text.
+            "ship": Size(1000, {"steps": 8000, "tokenizer": None}),
         },
         reads={"tokenizer": "tokenizer"},
         shipped="pretrain",
@@ -84,10 +104,12 @@ STAGES = (
         sizes={
             "quick": Size(90, {"steps": 400}),
             "default": Size(240, {"steps": 1200}),
-            "ship": Size(600, {"steps": 3000}),
+            "ship": Size(600, {"steps": 3000, "from_weight": "shipped/pretrain"}),
         },
         reads={"from_weight": "pretrain"},
         shipped="full_sft",
     ),
+    adapter("identity"),
+    adapter("far"),
 )
 """All stages, in the order in which they are run. A stage reads from stages above it."""

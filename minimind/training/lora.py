@@ -128,7 +128,7 @@ def examine(data: Conversations, model: MiniMind, subject: str) -> dict[str, Any
     """How many held-out questions about the subject are answered rightly, and of what the model could do before."""
     figures: dict[str, Any] = {}
     if (seed := data.facts["conversations_seed"]) is not None:
-        cases = cases_about(subject, World(seed))
+        cases = cases_about(subject, World(seed), CASES)
         replies = answer(model, data.tokenizer, [case.messages for case in cases])
         right = [case.is_right(reply.text) for case, reply in zip(cases, replies, strict=True)]
         figures["subject_accuracy"] = sum(right) / len(right)
@@ -137,9 +137,9 @@ def examine(data: Conversations, model: MiniMind, subject: str) -> dict[str, Any
     return figures
 
 
-def cases_about(subject: str, world: World) -> list[Case]:
-    """Held-out questions about what the adapter was taught."""
-    return world.identity_cases() if subject == "identity" else world.cases(subject, CASES)
+def cases_about(subject: str, world: World, count: int) -> list[Case]:
+    """Held-out questions about what the adapter was taught, at most `count`."""
+    return world.identity_cases()[:count] if subject == "identity" else world.cases(subject, count)
 
 
 if __name__ == "__main__":
