@@ -13,6 +13,8 @@ Item = TypeVar("Item")
 
 PATIENCE = 1.0
 """Seconds before a bar is shown; most things are done by then."""
+MOST = 1e9
+"""Figures beyond it are shown as no more than that."""
 
 
 def progress(
@@ -71,3 +73,12 @@ def counted(number: int, what: str) -> str:
     ('1 thread', '2 threads')
     """
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def rounded(value: float, digits: int) -> str:
+    """A figure with some digits after the point. The perplexity of a model that fell apart would have hundreds before.
+
+    >>> rounded(3.14159, 2), rounded(1e300, 2)
+    ('3.14', '> 1e+9')
+    """
+    return "> 1e+9" if value > MOST else f"{value:.{digits}f}"

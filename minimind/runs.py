@@ -30,6 +30,9 @@ SHIPPED = Path(__file__).parent / "shipped"
 """One folder a model that comes with the package, each a run's folder with its card, README.md."""
 OTHER_NAMES = {"full_sft": "sft"}
 """Names under which the original MiniMind knows a run."""
+MADE_BY = {"sft": "sft", "lora": "lora", "merged": "merge"}
+"""The command that makes a run of this name unless it is told another one; a run of any other name may be a pretrained
+one."""
 FREE_SETTINGS = {
     "output", "resume", "overwrite", "max_seconds", "checkpoint_seconds", "tensorboard",
     "device", "sample_tokens", "threads", "prepared",
@@ -69,8 +72,9 @@ def find_run(name: str | Path) -> Path:
             return folder  # Whoever opens it says what it lacks.
     near = ", ".join(f"shipped/{one}" for one in shipped_names())
     raise UserError(
-        f"{words}: no such run, neither as a folder nor under runs/; train one with `minimind pretrain`"
-        + (f", or take one that comes with the package: {near}" if near else "")
+        f"{words}: no such run, neither as a folder nor under runs/; "
+        f"make one with `minimind {MADE_BY.get(own.name, 'pretrain')}`, or name another"
+        + (f", such as one of the package: {near}" if near else "")
     )
 
 

@@ -349,8 +349,8 @@ def test_without_a_model_that_answers_the_message_says_what_to_do(monkeypatch, c
     monkeypatch.setattr("minimind.runs.SHIPPED", tmp_path)
     assert main(["chat"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: there is no model that answers questions yet")
-    assert "`minimind sft`" in said
+    assert said.startswith("error: full_sft: no such run")
+    assert "`minimind sft`, or name another" in said
     assert said.count("\n") == 1
     assert main(["chat", "nowhere"]) == 2
     assert "nowhere: no such run" in capsys.readouterr().err

@@ -15,12 +15,14 @@ from minimind.cli import main
 from minimind.data import TokenStore, World
 from minimind.data.world import HARD, TASKS
 from minimind.errors import UserError
-from minimind.evaluation import evaluate, tasks
-from minimind.evaluation.tasks import answer_tasks, compare_tasks, task_figures
-from minimind.metrics import Reply, confidence_interval, paired_difference
+from minimind.evaluation import evaluate, report
+from minimind.evaluation.tasks import compare_tasks, task_figures
+from minimind.metrics import Reply, confidence_interval, paired_difference, tasks
+from minimind.metrics.tasks import answer_tasks
 from minimind.model import apply_lora, save_adapter
 from minimind.settings import EvaluateSettings
 from minimind.tokenizer import train_tokenizer
+from minimind.training import answering
 
 WRITE_CASES = World.cases
 EASY = [task for task in TASKS if task not in HARD]
@@ -114,16 +116,25 @@ def test_each_answer_is_counted_for_its_task(oracle, runs):
         assert answers.ended == [task != "lists"] * count
 
 
+def test_a_training_counts_as_the_evaluation_does(oracle, runs, monkeypatch):
+    monkeypatch.setattr(answering, "CASES", 12)
+    model, tokenizer = load(runs / "pretrain")
+    oracle.wrong = {mark_of(model): {"sums", "backwards"}}
+    found = answering.accuracy(model, tokenizer, World(3), ("facts", "lists", "sums", "backwards"))
+    assert found["accuracy_by_task"] == {"facts": 1, "lists": 1, "sums": 0, "backwards": 0}
+    assert found["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_the_figures_are_those_of_the_answers():
     answers = {task: tasks.TaskAnswers([True] * 10, [True] * 10) for task in TASKS}
     answers["facts"] = tasks.TaskAnswers([True, False, False, True, False], [True, False, True, True, True])
-    answers["large sums"] = tasks.TaskAnswers([False] * 10, [True] * 10)
+    answers["long sums"] = tasks.TaskAnswers([False] * 10, [True] * 10)
     figures = task_figures(answers)
     low, high = confidence_interval(2, 5)
     assert figures["tasks"]["facts"] == {
         "correct": 2, "total": 5, "accuracy": 0.4, "low": low, "high": high, "chance": TASKS["facts"].chance,
     }  # fmt: skip
-    assert figures["tasks"]["large sums"]["accuracy"] == 0
+    assert figures["tasks"]["long sums"]["accuracy"] == 0
     # Each task alike, without the hard ones.
     assert figures["accuracy"] == pytest.approx((len(EASY) - 1 + 0.4) / len(EASY))
     assert figures["stop_rate"] == pytest.approx(1 - 1 / (10 * (len(TASKS) - 1) + 5))
@@ -140,7 +151,8 @@ def test_two_models_are_paired_by_question():
     assert found["tasks"]["backwards"]["difference"] == pytest.approx(2 / 3)
     # Of all questions but the hard ones: one of three in each task, the other way round in none but sums.
     assert found["all"]["difference"] == pytest.approx(1 / 3)
-    assert found["all"]["p"] == paired_difference([1] * 12 + [0], [0] * 12 + [1]).p
+    better = len(EASY) + 1
+    assert found["all"]["p"] == paired_difference([1] * better + [0], [0] * better + [1]).p
 
 
 def test_a_fine_tuned_run_is_asked_about_the_world_that_its_model_knows(oracle, runs):
@@ -247,7 +259,7 @@ def test_an_adapter_is_taken_on_before_anything_is_measured(oracle, runs, tmp_pa
 
 def test_the_command_prints_a_table(oracle, runs, capsys):
     ours = mark_of(load(runs / "sft")[0])
-    oracle.wrong = {ours: {"facts", "large sums"}}
+    oracle.wrong = {ours: {"facts", "long sums"}}
     oracle.endless = {"facts"}
     command = [
         "evaluate",
@@ -265,11 +277,19 @@ def test_the_command_prints_a_table(oracle, runs, capsys):
     assert "stories 12 of 12 100.0% 75.8% to 100.0% 20%" in lines
     assert "facts 0 of 12 0.0% 0.0% to 24.2% 5%" in lines
     assert f"mean {(len(EASY) - 1) / len(EASY):.1%}" in lines
-    assert lines.index("hard ones, apart") < lines.index("large sums 0 of 12 0.0% 0.0% to 24.2% 1%")
+    assert lines.index("hard ones, apart") < lines.index("long sums 0 of 12 0.0% 0.0% to 24.2% 2%")
     assert f"answers that it ended by itself: {1 - 12 / len(oracle.cases):.1%}" in lines
     assert any(line.startswith("facts -100.0 -100.0 to ") for line in lines)
     assert any(line.startswith("stories +0.0 ") and line.endswith(" 1") for line in lines)
     assert any(line.startswith("together -") for line in lines)
+
+
+def test_a_perplexity_without_end_is_told_in_few_digits():
+    measured = {
+        "run": "somewhere", "source": "a file", "documents": 1, "tokens": 9, "bits_per_byte": 200.0,
+        "perplexity": 1e120, "floor_perplexity": 2.0,
+    }  # fmt: skip
+    assert "  perplexity     > 1e+9   (floor 2.000)\n" in report(measured)
 
 
 def test_the_command_prints_json(oracle, runs, capsys):

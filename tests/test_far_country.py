@@ -34,7 +34,9 @@ def test_answers_are_the_far_facts_in_both_styles(world, conversations):
         assert [message["role"] for message in conversation.messages] == ["user", "assistant"]
         fact, place = asked_about(question)
         value = facts[place][fact]
-        assert reply == f"It is {value}." or (reply.startswith("Gladly! ") and value in reply and place in reply)
+        assert reply == f"It is {value}." or (
+            reply.startswith("Gladly! ") and value in reply and place in reply
+        )
         styles.add(reply.startswith("Gladly! "))
     assert styles == {True, False}
     for case in world.cases("far"):

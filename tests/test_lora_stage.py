@@ -259,7 +259,7 @@ def test_what_cannot_work_is_refused_in_a_line(base, adapter, tmp_path):
     refused(
         settings_for(base, run, from_weight=str(adapter)), "is an adapter; `minimind merge .*` makes a model"
     )
-    refused(settings_for(base, run, from_weight="nowhere"), "nowhere: no such run")
+    refused(settings_for(base, run, from_weight="nowhere"), "^--from-weight nowhere: no such run")
     other = tmp_path / "other"
     shutil.copytree(base, other)
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -278,7 +278,7 @@ def refused(settings: SftSettings, words: str) -> str:
 
 def test_what_cannot_work_is_refused_in_a_line(base, tmp_path):
     run = tmp_path / "run"
-    refused(settings_for(base, run, from_weight="nowhere"), "nowhere: no such run")
+    refused(settings_for(base, run, from_weight="nowhere"), "^--from-weight nowhere: no such run")
     refused(settings_for(base, base, overwrite=True), "is --output itself")
     refused(
         settings_for(base, run, max_seq_len=256), r"max_seq_len 256 is longer than 128.*--max-seq-len 128"

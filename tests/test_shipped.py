@@ -334,6 +334,25 @@ def test_a_name_that_is_nowhere(tmp_path, monkeypatch):
         load("no_such")
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("pretrain", "pretrain"),
+        ("mine", "pretrain"),
+        ("full_sft", "sft"),
+        ("sft", "sft"),
+        ("runs/sft", "sft"),
+        ("lora", "lora"),
+        ("merged", "merge"),
+    ],
+)
+def test_the_advice_fits_the_name(name, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "SHIPPED", tmp_path)
+    with pytest.raises(UserError, match=rf"^{name}: no such run.*`minimind {command}`, or name another$"):
+        runs.find_run(name)
+
+
 def test_the_command_writes_before_anything_was_trained(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["generate", "--prompt", "One sunny morning,", "--max-new-tokens", "8"]) == 0

@@ -1,6 +1,8 @@
 """The parts of the loop, each alone: schedule, clipping, optimizer, batches, objective."""
 
+import html
 import math
+import re
 from itertools import chain
 
 import numpy as np
@@ -21,6 +23,8 @@ from minimind.training import (
     fit,
     wsd_schedule,
 )
+from minimind.training.answering import cost_in_pretraining
+from minimind.training.log import shown
 from minimind.training.optimizer import split_parameters
 from minimind.training.report import write_report
 
@@ -324,6 +328,21 @@ def test_a_figure_that_is_infinite_is_left_out_of_the_curves(tmp_path):
     assert "<h2>Divergence</h2>" in page
     assert "inf" not in page.split("<h2>Divergence</h2>")[1].split("</svg>")[0]
     assert write_report(tmp_path, [{**row, "loss": math.nan} for row in rows]).exists()
+
+
+def test_a_training_that_fell_apart_is_told_in_few_digits(tmp_path):
+    huge = {"validation_perplexity": 1e120, "pretraining_perplexity": 1e121, "floor_perplexity": 2.0}
+    row = {"step": 3, "tokens": 1, "loss": 300.0, "perplexity": math.exp(50), **huge}
+    page = write_report(tmp_path, [row]).read_text()
+    assert "held out: > 1e+9;" in html.unescape(page)
+    assert not re.search(r"[\d,]{15}", page)
+    for name in huge.keys() - {"floor_perplexity"}:
+        assert shown(name, row[name]).endswith(" > 1e+9")
+    (tmp_path / "run.json").write_text('{"settings": {}, "data": {"pretraining_perplexity_before": 2.0}}')
+    assert cost_in_pretraining(str(tmp_path), [row]).endswith("perplexity 2.000 before, > 1e+9 now")
+    assert cost_in_pretraining(str(tmp_path), [{**row, "pretraining_perplexity": 2.1}]).endswith(
+        "now (+5.0%)"
+    )
 
 
 def test_running_out_of_memory_says_what_to_lower():

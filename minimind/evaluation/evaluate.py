@@ -10,11 +10,12 @@ from ..data import World, read_records
 from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, held_out, perplexity
+from ..metrics.tasks import answer_tasks
 from ..model import load
 from ..runs import find_run, read_run
 from ..settings import EvaluateSettings
 from ..training.corpus import read_held_out
-from .tasks import answer_tasks, compare_tasks, task_figures
+from .tasks import compare_tasks, task_figures
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:

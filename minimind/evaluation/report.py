@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..data.world import HARD
+from ..metrics.tasks import EASY
+from ..progress import rounded
 from ..runs import describe_run
-from .tasks import EASY
 
 
 def report(measured: dict[str, Any]) -> str:
@@ -15,7 +16,8 @@ def report(measured: dict[str, Any]) -> str:
     floor = measured["floor_perplexity"]
     lines = [
         f"{describe_run(measured['run'])}{adapter}, on {measured['documents']:,} documents of {measured['source']}",
-        f"  perplexity     {measured['perplexity']:.3f}" + (f"   (floor {floor:.3f})" if floor else ""),
+        f"  perplexity     {rounded(measured['perplexity'], 3)}"
+        + (f"   (floor {floor:.3f})" if floor else ""),
         f"  bits per byte  {measured['bits_per_byte']:.3f}",
         f"  tokens         {measured['tokens']:,}",
     ]

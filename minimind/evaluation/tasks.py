@@ -1,51 +1,13 @@
-"""What a model can do, task by task: the world's questions that no training conversation asks."""
+"""What is said of a model's answers, task by task: how sure the shares are, and whether another model does better."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from ..data import World
-from ..data.world import HARD, TASKS
-from ..metrics import answer, confidence_interval, paired_difference
-
-EASY = tuple(task for task in TASKS if task not in HARD)
-"""The tasks that count for the mean; the hard ones are told apart."""
-
-
-@dataclass
-class TaskAnswers:
-    """What a model answered to the questions of one task, in the order of `World.cases`."""
-
-    right: list[bool] = field(default_factory=list)
-    """Whether the answer is right."""
-    ended: list[bool] = field(default_factory=list)
-    """Whether the model ended the answer by itself."""
-
-
-def answer_tasks(
-    model: Any, tokenizer: Any, world: World, count: int, show_progress: bool = False
-) -> dict[str, TaskAnswers]:
-    """Ask a model the held-out questions of every task.
-
-    Args:
-        model: a `MiniMind`.
-        tokenizer: the model's.
-        world: whose questions.
-        count: most questions a task; a task that has fewer asks what it has.
-        show_progress: draw a bar on a terminal.
-
-    Returns:
-        The answers, by the task's name.
-    """
-    cases = [case for task in TASKS for case in world.cases(task, count)]
-    replies = answer(model, tokenizer, [case.messages for case in cases], show_progress=show_progress)
-    answers = {task: TaskAnswers() for task in TASKS}
-    for case, reply in zip(cases, replies, strict=True):
-        answers[case.task].right.append(case.is_right(reply.text))
-        answers[case.task].ended.append(reply.ended)
-    return answers
+from ..data.world import TASKS
+from ..metrics import confidence_interval, paired_difference
+from ..metrics.tasks import EASY, TaskAnswers, mean_accuracy
 
 
 def task_figures(answers: dict[str, TaskAnswers]) -> dict[str, Any]:
@@ -63,14 +25,14 @@ def task_figures(answers: dict[str, TaskAnswers]) -> dict[str, Any]:
         tasks[task] = {
             "correct": correct,
             "total": total,
-            "accuracy": correct / total,
+            "accuracy": given.accuracy,
             "low": low,
             "high": high,
             "chance": TASKS[task].chance,
         }
     return {
         "tasks": tasks,
-        "accuracy": fmean(tasks[task]["accuracy"] for task in EASY),
+        "accuracy": mean_accuracy(answers),
         "stop_rate": fmean(ended for given in answers.values() for ended in given.ended),
     }
 

@@ -23,7 +23,6 @@ from ..device import choose_device
 from ..errors import UserError
 from ..model import load
 from ..progress import counted
-from ..runs import find_run
 from ..settings import ChatSettings
 from .chat import Chat
 
@@ -57,14 +56,6 @@ def chat(given: ChatSettings, watch: Callable[[Iterable[Tensor]], Iterable[Tenso
 
 def open_chat(given: ChatSettings, watch: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter) -> Chat:
     """Load a run, with its adapters where some are given."""
-    if given.run == ChatSettings().run:
-        try:
-            find_run(given.run)
-        except UserError:
-            raise UserError(
-                f"there is no model that answers questions yet (runs/sft, or {given.run} of the package); "
-                "train one with `minimind sft`, or name another run: `minimind chat RUN`"
-            ) from None
     device = choose_device(given.device)
     model, tokenizer = load(given.run, given.adapter)
     return Chat(model.to(device), tokenizer, given, given.system, watch)

@@ -11,7 +11,7 @@ from typing import Any
 from ..benchmark.rounds import machine
 from ..data.world import TASKS, Case
 from ..files import replace_text
-from ..progress import minutes
+from ..progress import minutes, rounded
 from ..runs import read_run
 from ..settings import PipelineSettings
 from ..training.log import read_metrics
@@ -190,7 +190,7 @@ def wide_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None) -> str:
     """A figure with three digits after the point, or a dash."""
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else rounded(value, 3)
 
 
 def share(value: float | None) -> str:

@@ -52,7 +52,11 @@ class Speaker:
 
 @dataclass(frozen=True)
 class ChatSettings(Speaker, Sampling):
-    """Talk with a trained model: in the terminal, or with a question a line through a pipe."""
+    """Talk with a trained model: in the terminal, or with a message a line through a pipe.
+
+    All lines of a pipe are one conversation, as in the terminal. Where each question stands for itself, put a line
+    with /reset between them.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.7

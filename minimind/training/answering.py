@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..data import World
-from ..data.world import HARD, TASKS
-from ..metrics import answer, perplexity
+from ..data.world import TASKS
+from ..metrics import perplexity
 from ..metrics.held_out_answers import held_out_answers
+from ..metrics.tasks import answer_tasks, mean_accuracy
 from ..model import MiniMind
+from ..progress import rounded
 from ..runs import read_run
 from ..sampling import Sampling
 from ..tokenizer import Tokenizer
@@ -42,15 +43,10 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
 
 def accuracy(model: MiniMind, tokenizer: Tokenizer, world: World, tasks: Collection[str]) -> dict[str, Any]:
     """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`."""
-    cases = [case for task in tasks for case in world.cases(task, CASES)]
-    replies = answer(model, tokenizer, [case.messages for case in cases])
-    right: dict[str, list[bool]] = {task: [] for task in tasks}
-    for case, reply in zip(cases, replies, strict=True):
-        right[case.task].append(case.is_right(reply.text))
-    by_task = {task: fmean(answers) for task, answers in right.items()}
+    answers = answer_tasks(model, tokenizer, world, CASES, tasks)
     return {
-        "accuracy": fmean(by_task[task] for task in tasks if task not in HARD),
-        "accuracy_by_task": by_task,
+        "accuracy": mean_accuracy(answers),
+        "accuracy_by_task": {task: given.accuracy for task, given in answers.items()},
     }
 
 
@@ -60,7 +56,8 @@ def cost_in_pretraining(folder: str, rows: list[dict[str, Any]]) -> str:
     now = rows[-1].get("pretraining_perplexity") if rows else None
     if before is None or now is None:
         return ""
-    return f"text of the pretraining: perplexity {before:.3f} before, {now:.3f} now ({now / before - 1:+.1%})"
+    more = f" ({now / before - 1:+.1%})" if now < 10 * before else ""
+    return f"text of the pretraining: perplexity {before:.3f} before, {rounded(now, 3)} now{more}"
 
 
 def sample_answer(data: Conversations, model: MiniMind, tokens: int) -> str:

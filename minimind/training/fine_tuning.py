@@ -112,7 +112,10 @@ def prepare_conversations(
     Raises:
         UserError: if the base or the conversations cannot be read, or do not fit together.
     """
-    base = find_run(settings.from_weight)
+    try:
+        base = find_run(settings.from_weight)
+    except UserError as error:
+        raise UserError(f"--from-weight {error}") from None
     if base.resolve() == Path(settings.output).resolve():
         raise UserError(f"--from-weight {settings.from_weight} is --output itself; choose another --output")
     if is_adapter(base):

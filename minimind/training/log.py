@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..files import replace_text
-from ..progress import minutes
+from ..progress import minutes, rounded
 from .report import write_report
 from .tally import Tally
 
@@ -27,12 +27,13 @@ RECENT_SECONDS = 10.0
 
 
 SHOWN = {
-    "perplexity": "perplexity {:.2f}",
-    "validation_perplexity": "held out {:.2f}",
-    "floor_perplexity": "floor {:.2f}",
-    "bits_per_byte": "{:.3f} bits per byte",
+    "perplexity": ("perplexity {}", 2),
+    "validation_perplexity": ("held out {}", 2),
+    "floor_perplexity": ("floor {}", 2),
+    "bits_per_byte": ("{} bits per byte", 3),
 }
-"""How the line of progress shows figures that have words of their own; others stand there under their names."""
+"""How the line of progress shows figures that have words of their own, and with how many digits after the point; others
+stand there under their names."""
 
 
 class Pace:
@@ -246,8 +247,11 @@ def shown(name: str, value: float) -> str:
     Examples:
         >>> shown("bits_per_byte", 0.51234), shown("margin", 1.5)
         ('0.512 bits per byte', 'margin 1.500')
+        >>> shown("validation_perplexity", 1e120)
+        'held out > 1e+9'
     """
-    return SHOWN.get(name, name.replace("_", " ") + " {:.3f}").format(value)
+    words, digits = SHOWN.get(name, (name.replace("_", " ") + " {}", 3))
+    return words.format(rounded(value, digits))
 
 
 def _tensorboard_writer(folder: Path, step: int) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replace_text
+from ..progress import MOST, rounded
 from ..runs import read_run
 
 WIDTH, HEIGHT = 720, 340
@@ -89,11 +90,11 @@ def summary(row: dict[str, Any]) -> str:
         f"the training loss is {row['loss']:.3f}" + (" nats a token" if "perplexity" in row else "") + "."
     )
     if row.get("validation_perplexity"):
-        words += f" Perplexity on what was held out: {row['validation_perplexity']:.3f}"
+        words += f" Perplexity on what was held out: {rounded(row['validation_perplexity'], 3)}"
         if row.get("floor_perplexity"):
             ratio = row["validation_perplexity"] / row["floor_perplexity"]
             words += f"; no model can get below {row['floor_perplexity']:.3f}, "
-            words += f"so this one is at {ratio:.2f} times the floor"
+            words += f"so this one is at {rounded(ratio, 2)} times the floor"
         words += "."
     return words
 
@@ -121,9 +122,14 @@ def table(values: dict[str, Any]) -> str:
 
 
 def readable(value: Any) -> str:
-    """A number with as many digits as it can bear."""
+    """A number with as many digits as it can bear.
+
+    Examples:
+        >>> readable(0.123456), readable(12345.6), readable(1e120)
+        ('0.1235', '12,346', '1e+120')
+    """
     if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < MOST else f"{value:,.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {readable(part)}" for name, part in value.items())
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
