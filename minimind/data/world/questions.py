@@ -180,7 +180,7 @@ def ask_told_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     writer.write(" and now has how many?")
     total = result(first, f"{sign} {second}")
     return Answer(
-        f"{name} now has {total}.", f"Gladly! {first} {sign} {second} = {total}, so {name} now has {total}."
+        f"Now {name} has {total}.", f"Gladly! {first} {sign} {second} = {total}, so {name} now has {total}."
     )
 
 
