@@ -44,6 +44,8 @@ DOCUMENTS = 400
 """Held-out documents that the perplexity on the card is measured on."""
 CASES = 1000
 """Most held-out questions a task."""
+FEW_DOCUMENTS = 60
+"""Documents that a test measures again."""
 FEW_CASES = 10
 """Questions a task that a test asks again."""
 SETTINGS: dict[str, type[TrainingSettings]] = {
@@ -201,12 +203,10 @@ def measure(folder: Path, run: dict[str, Any], base: str | None) -> dict[str, An
     """The figures of what lies in a folder: those of `evaluate`; for an adapter, its own subject's too.
 
     An adapter's `accuracy` is the mean over the tasks that it is not to change; `before` has the same of its base.
+    `few` has the figures of a few documents and questions, for a test that measures them again.
     """
-    found = evaluate(asked_of(folder, base, DOCUMENTS, CASES))
-    measured = {name: value for name, value in found.items() if name not in ("run", "source", "adapters")}
-    if "tasks" in measured:
-        few = evaluate(asked_of(folder, base, 1, FEW_CASES))["tasks"]
-        measured["few"] = {task: row["correct"] for task, row in few.items()}
+    measured = figures_of(folder, base, DOCUMENTS, CASES)
+    measured["few"] = figures_of(folder, base, FEW_DOCUMENTS, FEW_CASES)
     if base is not None and is_adapter(folder):
         before = (read_run(runs.find_run(base)) or {})["measured"]
         measured["accuracy"] = kept_accuracy(measured["tasks"])
@@ -220,10 +220,12 @@ def measure(folder: Path, run: dict[str, Any], base: str | None) -> dict[str, An
     return measured
 
 
-def asked_of(folder: Path, base: str | None, documents: int, cases: int) -> EvaluateSettings:
-    """What `evaluate` is told to measure the model, or the adapter on its base, that lies in a folder."""
+def figures_of(folder: Path, base: str | None, documents: int, cases: int) -> dict[str, Any]:
+    """What `evaluate` finds of the model that lies in a folder, or of its base with the adapter that lies there."""
     told = EvaluateSettings(str(folder), documents=documents, cases=cases, device="cpu")
-    return replace(told, run=base, adapter=(told.run,)) if base is not None and is_adapter(folder) else told
+    if base is not None and is_adapter(folder):
+        told = replace(told, run=base, adapter=(told.run,))
+    return {key: value for key, value in evaluate(told).items() if key not in ("run", "source", "adapters")}
 
 
 def kept_accuracy(tasks: dict[str, dict[str, float]]) -> float:

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,6 @@ import tiny_pipeline as tiny
 from test_checkpoint import POSIX
 from tiny_pipeline import SMALL, TINY, tiny_pipeline
 
-from minimind import pipeline as package
 from minimind.arguments import main_of, parse
 from minimind.cli import VERBS, main
 from minimind.data.world import TASKS
@@ -336,14 +336,49 @@ def test_the_command_takes_one_size(capsys):
     assert re.fullmatch(r"error: --quick .*--ship .*\n", capsys.readouterr().err)
 
 
-def test_shipping_follows_when_all_stages_are_finished(undisturbed, monkeypatch):
-    shipped = []
-    monkeypatch.setattr("minimind.pipeline.run.ship", lambda folder, name: shipped.append((folder, name)))
-    sizes = {**TINY[1].sizes, "ship": TINY[1].sizes["default"]}
-    stages = [replace(s, sizes={**s.sizes, "ship": s.sizes["default"]}, run=never) for s in TINY]
-    stages[1] = replace(stages[1], sizes=sizes, shipped="pretrain")
-    pipeline(settings_for(undisturbed, ship=True), stages)
-    assert shipped == [(undisturbed / "pretrain", "pretrain")]
-    pipeline(settings_for(undisturbed), stages)
-    assert len(shipped) == 1
-    assert package.STAGES[1].shipped == "pretrain"
+def for_shipping(stage, run):
+    """A tiny stage that is as long in size `ship` as by default."""
+    return replace(stage, run=run, sizes={**stage.sizes, "ship": stage.sizes["default"]})
+
+
+def test_what_is_finished_is_shipped_before_the_next_stage_begins(undisturbed, tmp_path, monkeypatch):
+    done, shipped = [], []
+    monkeypatch.setattr(
+        "minimind.pipeline.run.ship", lambda *given: done.append(given) or shipped.append(given)
+    )
+    monkeypatch.setattr("minimind.pipeline.run.is_shipped_as", lambda *given: given in shipped)
+    folder = tmp_path / "runs"
+    for name in NAMES[:2]:
+        shutil.copytree(undisturbed / name, folder / name)
+    run = read_run(folder / "pretrain")
+    run["settings"]["tokenizer"] = str(folder / "tokenizer")  # where this copy has it
+    write_run(folder / "pretrain", run)
+    left = FitResult(step=3, finished=False, reason="SIGINT", rows=[], numerics={})
+
+    def begin(settings):
+        done.append("further began")
+        return left
+
+    stages = [for_shipping(TINY[0], never), for_shipping(TINY[1], never), for_shipping(TINY[2], begin)]
+    stages[1], stages[2] = replace(stages[1], shipped="pretrain"), replace(stages[2], shipped="further")
+    assert pipeline(settings_for(folder, ship=True), stages) is left
+    assert done == [(folder / "pretrain", "pretrain"), "further began"]
+    # Whoever goes on does not measure again what is shipped already; and other sizes ship nothing.
+    assert pipeline(settings_for(folder, ship=True), stages) is left
+    shipped.clear()
+    assert pipeline(settings_for(folder), stages) is left
+    assert done[2:] == ["further began"] * 2
+
+
+def test_each_stage_of_size_ship_starts_from_what_is_shipped():
+    by_name = {stage.name: stage for stage in STAGES}
+    for stage in STAGES:
+        usual, given = (stage.settings_for(settings_for(Path("runs"), ship=ship)) for ship in (False, True))
+        if "from_weight" in stage.reads:
+            before = stage.reads["from_weight"]
+            assert usual.from_weight == str(Path("runs") / before)
+            assert given.from_weight == f"shipped/{by_name[before].shipped}"
+        if stage.shipped:
+            assert "--tokenizer" not in stage.command(given)
+    shipped = [stage.shipped for stage in STAGES if stage.shipped]
+    assert shipped == ["pretrain", "full_sft", "lora_identity", "lora_far"]
