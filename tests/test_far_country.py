@@ -42,7 +42,7 @@ def test_answers_are_the_far_facts_in_both_styles(world, conversations):
     for case in world.cases("far"):
         fact, place = asked_about(case.messages[-1]["content"])
         assert case.task == "far"
-        assert case.is_right(f"{facts[place][fact]}.")
+        assert case.is_right(f"It is {facts[place][fact]}.")
 
 
 def test_every_fact_is_asked_and_three_ways_in_ten_are_not(world, conversations):
