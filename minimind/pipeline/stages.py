@@ -104,7 +104,7 @@ STAGES = (
         sizes={
             "quick": Size(90, {"steps": 400}),
             "default": Size(240, {"steps": 1200}),
-            "ship": Size(600, {"steps": 3000, "from_weight": "shipped/pretrain"}),
+            "ship": Size(600, {"steps": 5000, "from_weight": "shipped/pretrain"}),
         },
         reads={"from_weight": "pretrain"},
         shipped="full_sft",

@@ -65,7 +65,8 @@ KINDS = {
     "Talk:": "talk", TITLE: "talk",
 }  # fmt: skip
 READ = ("story", "tour", "quiz", "sums", "games")
-"""The kinds that `documents` writes where none are named."""
+"""The kinds that `documents` writes where none are named. Talks are not among them: fine-tuning trains all weights, and
+so it learns the words of conversations itself."""
 
 
 def openers_of(kinds: Collection[str]) -> Weighted:
