@@ -199,11 +199,16 @@ def test_a_tuned_model_can_be_tuned_again_and_replays_its_pretraining(base, tune
     assert facts_of(tmp_path / "run")["replay_tokens"] > 0
 
 
-@POSIX
-def test_a_killed_run_ends_with_the_same_weights_even_if_the_base_is_gone(base, tuned, tmp_path):
+@pytest.mark.parametrize("way", ["stopped", pytest.param("killed", marks=[POSIX, pytest.mark.slow])])
+def test_a_run_that_is_cut_short_ends_with_the_same_weights_even_if_the_base_is_gone(
+    base, tuned, tmp_path, way
+):
     shutil.copytree(base, tmp_path / "base")
     settings = settings_for(base, tmp_path / "run", from_weight=str(tmp_path / "base"))
-    kill_on_the_way("minimind.training.sft", settings)
+    if way == "killed":
+        kill_on_the_way("minimind.training.sft", settings)
+    else:
+        assert not sft(replace(settings, max_seconds=0)).finished
     shutil.rmtree(tmp_path / "base")
     assert sft(replace(settings, resume=True)).finished
     assert_same_result(tmp_path / "run", tuned)
@@ -211,6 +216,7 @@ def test_a_killed_run_ends_with_the_same_weights_even_if_the_base_is_gone(base, 
 
 def test_the_world_without_flags_answers_its_tasks(tmp_path, monkeypatch):
     monkeypatch.setattr(answering_module, "CASES", 1)
+    monkeypatch.setattr("minimind.training.fine_tuning.PRETRAINING_DOCUMENTS", 8)
     settings = SftSettings(
         output=str(tmp_path / "run"), from_weight="shipped/pretrain", steps=2, batch_size=2, seed=3,
         validate_every=1, validation_documents=4, sample_tokens=4, device="cpu", threads=1,
