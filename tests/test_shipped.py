@@ -148,8 +148,10 @@ def trained(tmp_path_factory):
         ship.ship(folder / "pretrain", "pretrain")
         train("sft", "sft", "--from-weight", "shipped/pretrain")
         ship.ship(folder / "sft", "full_sft")
-        for subject in ("identity", "far"):
-            train("lora", subject, "--from-weight", "shipped/full_sft", "--subject", subject)
+        # The same weights under another name: what counts are the weights.
+        copy = shutil.copytree(folder / "shipped" / "full_sft", folder / "copy")
+        for subject, base in (("identity", "shipped/full_sft"), ("far", str(copy))):
+            train("lora", subject, "--from-weight", base, "--subject", subject)
             ship.ship(folder / subject, f"lora_{subject}")
     return folder
 
@@ -250,7 +252,7 @@ def test_what_began_from_other_weights_is_refused(tiny, tmp_path, monkeypatch):
     weights = copied / "full_sft/model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(UserError, match=r"full_sft, which is not what is shipped now .* shipped/full_sft$"):
+    with pytest.raises(UserError, match=r"copy, which is not what is shipped now .* shipped/full_sft$"):
         ship.ship(tiny / "far", "lora_far")
     shutil.rmtree(copied / "pretrain")
     with pytest.raises(UserError, match=r"train it from --from-weight shipped/pretrain$"):
