@@ -92,7 +92,10 @@ def weights_digest(folder: Path) -> str:
 
 def shipped_names() -> list[str]:
     """The names of the models that come with the package."""
-    return sorted({path.parent.name for path in SHIPPED.glob("*/*config.json")})
+    folders = {path.parent.name for path in SHIPPED.glob("*/*config.json")}
+    return sorted(
+        name for name in folders if "." not in name
+    )  # One that is just being shipped ends in .part.
 
 
 def is_shipped(folder: str | Path) -> bool:

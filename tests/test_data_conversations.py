@@ -110,3 +110,9 @@ def test_a_plain_text_is_no_conversation(tmp_path):
         UserError, match=r"a\.txt: is a document to pretrain on; rows of kind 'sft' are in \.jsonl"
     ):
         read(tmp_path / "a.txt")
+
+
+def test_a_sender_that_is_no_string_is_a_bad_row(tmp_path):
+    path = write(tmp_path / "a.jsonl", {"conversations": [{"from": ["human"], "value": "Hi"}]})
+    with pytest.raises(UserError, match=r"a\.jsonl:1: message 1: role must be one of"):
+        read(path)

@@ -30,6 +30,7 @@ from minimind.errors import UserError
 from minimind.model import apply_lora, load
 from minimind.model.adapters import save_adapter
 from minimind.pipeline import STAGES, pipeline
+from minimind.pipeline.measure import Measures
 from minimind.pipeline.report import by_task, side_by_side
 from minimind.runs import read_run, write_run
 from minimind.settings import PipelineSettings
@@ -382,3 +383,9 @@ def test_each_stage_of_size_ship_starts_from_what_is_shipped():
             assert "--tokenizer" not in stage.command(given)
     shipped = [stage.shipped for stage in STAGES if stage.shipped]
     assert shipped == ["pretrain", "full_sft", "lora_identity", "lora_far"]
+
+
+@pytest.mark.parametrize("kept", ["[1]", "null", "5", '{"sft": {}}', '{"sft": []}', "{"])
+def test_a_damaged_file_of_measures_is_as_none(tmp_path, kept):
+    (tmp_path / "pipeline.json").write_text(kept)
+    assert Measures(tmp_path).stages == {}

@@ -54,7 +54,7 @@ def conversation(row: dict[str, Any]) -> dict[str, Any]:
 def _message(told: Any, number: int) -> Message:
     """One message with the names that `render_chat` reads."""
     if isinstance(told, dict) and "role" not in told and "from" in told:
-        told = {**told, "role": SHAREGPT.get(told["from"], told["from"]), "content": told.get("value")}
+        told = {**told, "role": SHAREGPT.get(str(told["from"]), told["from"]), "content": told.get("value")}
     message = {"role": told.get("role")} if isinstance(told, dict) else {}
     for name in KEPT if message else ():
         if told.get(name) is not None:

@@ -42,7 +42,7 @@ class HeldOutAnswers:
             "validation_loss": self.loss,
             "validation_perplexity": math.exp(min(self.loss, 700.0)),
             "floor_perplexity": floor,
-            "stop_rate": self.stops / max(1, self.ends),
+            "end_accuracy": self.stops / max(1, self.ends),
         }
 
 

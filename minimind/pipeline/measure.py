@@ -41,7 +41,12 @@ class Measures:
         self.stages: dict[str, dict[str, Any]] = {}
         # What is missing or cannot be read is measured again.
         with suppress(FileNotFoundError, ValueError):
-            self.stages = dict(json.loads(self.path.read_text(encoding="utf-8")))
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            entries = kept.items() if isinstance(kept, dict) else ()
+            whole = {"weights", "bases"}
+            self.stages = {
+                name: one for name, one in entries if isinstance(one, dict) and whole <= one.keys()
+            }
 
     def take(self, stage: Stage, settings: Any) -> None:
         """Measure a stage that has just finished, or find what was measured of the very same weights."""

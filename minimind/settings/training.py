@@ -257,7 +257,8 @@ class LoraSettings(Adapter, FineTuneSettings):
     none."""
     output: str = "runs/lora"
     epochs: int = 1
-    """Passes over the data, where --steps does not set the length. A short file is passed more often."""
+    """Passes over the data, where --steps does not set the length. With 1 a short file is passed more often, until it
+    has filled 160 steps."""
     # Muon makes all directions of a step equally long. A correction of rank 4 has four, and they are not alike: tried
     # on a small base at the same rate, AdamW learned more of a far country, and spoiled less of what was there.
     optimizer: Literal["muon", "adamw"] = "adamw"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,13 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
 
 
 def accuracy(model: MiniMind, tokenizer: Tokenizer, world: World, tasks: Collection[str]) -> dict[str, Any]:
-    """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`."""
+    """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`, and the share of answers
+    that it ended by itself."""
     answers = answer_tasks(model, tokenizer, world, CASES, tasks)
     return {
         "accuracy": mean_accuracy(answers),
         "accuracy_by_task": {task: given.accuracy for task, given in answers.items()},
+        "stop_rate": fmean(ended for given in answers.values() for ended in given.ended),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data import World
 from ..data.rows import Columns
-from ..data.world import TASKS, Case, Conversation
+from ..data.world import ASSISTANT, TASKS, Case, Conversation
 from ..errors import UserError
 from ..metrics import answer
 from ..model import MiniMind, apply_lora, remove_lora, save_adapter
@@ -42,8 +42,8 @@ SUBJECTS: dict[str, Callable[[World, str], Iterable[Conversation]]] = {
 }
 """What the embedded world has to teach an adapter."""
 STEPS = 160
-"""Length of the default run. A short file is repeated to fill as many steps: an adapter learns from few examples, if
-it sees them often."""
+"""Length of the default run. A short file is repeated to fill as many steps, unless `epochs` says how often: an adapter
+learns from few examples, if it sees them often."""
 KEPT_TASKS = tuple(task for task in TASKS if task != "identity")
 """What an adapter must not spoil. Who the model is, it may change."""
 CASES = 200
@@ -64,8 +64,11 @@ def lora(settings: LoraSettings) -> FitResult | None:
     """
     check_documents(settings)
     check_start(settings)
-    steps = settings.steps or (STEPS if settings.data_path is None else None)
-    row_count = (steps or STEPS) * settings.batch_size * settings.accumulation_steps
+    own = settings.data_path is not None
+    steps = settings.steps or (None if own else STEPS)
+    # The world goes on for ever; a file is stored as often as it takes for the usual length, and then passed again.
+    row_count = (STEPS if own else steps or STEPS) * settings.batch_size * settings.accumulation_steps
+    counted = settings.epochs != LoraSettings.epochs  # Who says how often a file is passed gets no more.
 
     def adapt(model: MiniMind) -> None:
         s = settings
@@ -76,7 +79,11 @@ def lora(settings: LoraSettings) -> FitResult | None:
         remove_lora(model)
 
     def replayed(base: Path, pretraining: Pretraining) -> Iterator[Columns] | None:
-        return conversations_of(base, pretraining.tokenizer, settings.max_seq_len, settings.seed)
+        # Who the model was is not repeated to one that learns to be somebody else.
+        other = ASSISTANT if settings.subject == "identity" and not own else None
+        return conversations_of(
+            base, pretraining.tokenizer, settings.max_seq_len, settings.seed, without=other
+        )
 
     def adapted(data: Conversations) -> MiniMind:
         if weights_digest(data.base) != data.facts["base_weights"]:
@@ -91,7 +98,7 @@ def lora(settings: LoraSettings) -> FitResult | None:
             data.corpus.rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs
         )
 
-    tokens = row_count * settings.max_seq_len
+    tokens = 0 if counted else row_count * settings.max_seq_len
     lesson = Lesson(
         f"lora {settings.subject}", SUBJECTS[settings.subject], tokens, replayed, check, facts_of_base
     )

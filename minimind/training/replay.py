@@ -35,7 +35,7 @@ class Pretraining:
     """Else the run that has its documents as rows."""
 
     def documents(self, seed: int) -> Iterator[list[int]]:
-        """Ids of documents that the model was trained on, without end, in an order that depends on the seed."""
+        """Ids of documents such as the model was trained on, without end, in an order that depends on the seed."""
         if self.seed is not None:
             start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
             documents = World(self.seed).documents(start=start)
@@ -81,15 +81,16 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
 
 
 def conversations_of(
-    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int
+    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int, without: str | None = None
 ) -> Iterator[Columns] | None:
-    """Conversations that a model was fine-tuned on, without end, in an order that depends on the seed.
+    """Conversations such as a model was fine-tuned on, without end, in an order that depends on the seed.
 
     Args:
         folder: of the fine-tuned model.
         tokenizer: the model's.
         row_length: none is longer.
         seed: of the order.
+        without: leave out the world's conversations in which this word is said.
 
     Returns:
         As `chat_examples` gives them, none if all are longer; None if the model has learned none, or they are not
@@ -99,7 +100,9 @@ def conversations_of(
     world = run["data"].get("conversations_seed") if isinstance(run.get("data"), dict) else None
     if world is not None:
         start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
-        return chat_examples(tokenizer, World(world).conversations(start=start), row_length, Counter())
+        talks = World(world).conversations(start=start)
+        kept = (talk for talk in talks if not without or without not in str(talk.messages))
+        return chat_examples(tokenizer, kept, row_length, Counter())
     try:
         if read_corpus_file(folder, ("key",))["key"].get("made for") != "sft":
             return None

@@ -3,11 +3,13 @@
 from .choices import Reader, Weighted, Writer, derivations
 from .conversations import HARD, TASKS, Case, Conversation, Task
 from .facts import ASKED_BY, FACTS, draw_facts, held_out
+from .questions import ASSISTANT
 from .sums import MINUS, PLUS, write_sums
 from .world import KINDS, Document, Question, World
 
 __all__ = [
     "ASKED_BY",
+    "ASSISTANT",
     "FACTS",
     "HARD",
     "KINDS",

@@ -71,7 +71,7 @@ def draw_facts(seed: int, places: str = "places") -> Facts:
     Args:
         seed: of the world.
         places: which places: `places` are those of documents and conversations, `far_places` are another country,
-            of which training knows no more than the names.
+            of which conversations and documents say nothing.
     """
     key = f"facts of world {seed}" + f", {places}" * (places != "places")
     rng = random.Random(key)

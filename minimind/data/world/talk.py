@@ -1,7 +1,7 @@
 """Talks: documents in which somebody asks and somebody answers.
 
 What later stages say occurs here: the questions of conversations with their answers in both styles, calls of a
-calculator, questions with four answers to choose from. So a model that is fine-tuned meets no word for the first time.
+calculator, questions with four answers to choose from.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ Real text has a floor too, a loss that no model can beat, but nobody knows it. H
 text is written by chance alone and every choice adds its -log p (see `choices.py`). So a loss curve can be
 drawn against the line that it approaches.
 
-There are six kinds of document. In a *story* (see `story.py`) a fact that is told early matters late. A
-*tour* tells facts about invented places and a *quiz* asks for them. *Sums* are arithmetic, *games* are
-small tasks with words and letters. In a *talk* (see `talk.py`) somebody asks and somebody answers.
+There are six kinds of document; the last is written only where it is asked for. In a *story* (see `story.py`) a
+fact that is told early matters late. A *tour* tells facts about invented places and a *quiz* asks for them. *Sums*
+are arithmetic, *games* are small tasks with words and letters. In a *talk* (see `talk.py`) somebody asks and somebody
+answers.
 """
 
 from __future__ import annotations
