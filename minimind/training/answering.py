@@ -43,8 +43,8 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
 
 
 def accuracy(model: MiniMind, tokenizer: Tokenizer, world: World, tasks: Collection[str]) -> dict[str, Any]:
-    """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`, and the share of answers
-    that it ended by itself."""
+    """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`, and how many answers it
+    ended by itself."""
     answers = answer_tasks(model, tokenizer, world, CASES, tasks)
     return {
         "accuracy": mean_accuracy(answers),
