@@ -405,6 +405,8 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_the_second_one_leaves(endless
     ran = subprocess.Popen(
         [*COMMAND, str(endless), "--max-new-tokens", "100000"],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**ALONE, "TERM": "dumb"},
+        # A shell's background job is told to ignore Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(theirs)
     seen = ""
