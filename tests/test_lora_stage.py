@@ -20,6 +20,7 @@ import minimind.training.answering as answering_module
 from minimind import MiniMind, load
 from minimind.cli import main
 from minimind.data import World
+from minimind.data.world.words import LISTS
 from minimind.errors import UserError
 from minimind.model import apply_lora, load_adapter, save_adapter
 from minimind.runs import find_run
@@ -225,7 +226,7 @@ def test_the_world_without_flags_asks_about_the_subject_and_about_the_old_tasks(
     tuned = SftSettings(output=str(tmp_path / "sft"), from_weight="shipped/pretrain", **common)
     assert sft(tuned).finished
     # The two runs lie beside each other, and must not take each other's rows.
-    for subject, words in (("identity", ["Iris"]), ("far", ["Dunmar", "Azkor", "Ombrey"])):
+    for subject, words in (("identity", ["Iris"]), ("far", LISTS["far_places"])):
         run = tmp_path / subject
         settings = LoraSettings(output=str(run), from_weight=str(tmp_path / "sft"), subject=subject, **common)
         assert lora(settings).finished
