@@ -104,6 +104,25 @@ def test_an_end_is_there_or_counted_as_lost(tokenizer, shorter):
     assert (last == tokenizer.eos_token_id) is not fitted.without_end
 
 
+def test_the_rest_of_a_call_that_was_cut_is_read_and_not_learned(tokenizer):
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"name": "add", "arguments": {"a": 1, "b": 2}}],
+    }
+    talk = [LAST[0], call, says("tool", "3"), says("assistant", "A dog.")]
+    ids, mask = render_chat(tokenizer, talk)
+    first, end = mask.index(1), len(mask) - mask[::-1].index(1)
+    call_end = mask.index(0, first)
+    answer = mask.index(1, call_end)
+    for start in range(first + 1, call_end):
+        fitted = fit_to_row(tokenizer, talk, None, end - start)
+        assert fitted.ids == ids[start:end]
+        assert fitted.mask == [0] * (answer - start) + [1] * (end - answer)
+    whole = fit_to_row(tokenizer, talk, None, end - first)
+    assert whole.mask == mask[first:end]  # Cut before the call begins, all of it is learned.
+
+
 def test_what_has_nothing_to_learn_from_is_dropped_and_counted(tokenizer):
     counts: Counter[str] = Counter()
     assert not list(chat_examples(tokenizer, [Talk(*OLD, says("assistant", "A dog. " * 9))], 1, counts))

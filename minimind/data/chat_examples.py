@@ -78,9 +78,10 @@ def fit_to_row(
 ) -> Fitted:
     """Render a conversation, and cut it from its old end until it fits.
 
-    First the oldest exchanges go, each with its answers; the system message stays. Then the system message goes, and
-    then the oldest tokens of what is asked last. An answer that is longer than a row by itself keeps its beginning,
-    behind half a row of what stands before it, and loses its end.
+    First the oldest exchanges go, each with its answers; the system message stays. Then the system message goes, with
+    the tools that it tells of, and then the oldest tokens of what is asked last: a message of which the beginning is
+    cut is read, and not learned. An answer that is longer than a row by itself keeps its beginning, behind half a row
+    of what stands before it, and loses its end.
     """
     ids, mask = render_chat(tokenizer, messages, tools)
     if len(ids) <= row_length:
@@ -98,5 +99,8 @@ def fit_to_row(
         answer -= 1
     without_end = end - answer > row_length - 1  # One token must stand before the answer's first.
     start = max(0, answer - row_length // 2 if without_end else end - row_length)
+    if start and mask[start - 1]:  # The cut goes through a call of a tool.
+        rest = mask.index(0, start)
+        mask[start:rest] = [0] * (rest - start)
     cut = slice(start, start + row_length)
     return Fitted(ids[cut], mask[cut], True, without_end)

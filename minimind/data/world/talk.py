@@ -157,11 +157,8 @@ def ask_to_choose(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     for position, name in enumerate(LETTERS):
         writer.write(f" {name}: ")
         share = 0.0 if letter else 1 / (len(LETTERS) - position)  # Each place in the row is as likely.
-        value = writer.pick_weighted(
-            Weighted({right: share} | {other: (1 - share) / len(wrong) for other in wrong if share < 1})
-            if share
-            else Weighted(dict.fromkeys(wrong, 1.0))
-        )
+        shares = {right: share} | {other: (1 - share) / len(wrong) for other in wrong}
+        value = writer.pick_weighted(Weighted({one: share for one, share in shares.items() if share}))
         writer.write(".")
         if value == right:
             letter = name
