@@ -6,6 +6,7 @@ import pytest
 
 from minimind.data.world import ASKED_BY, FACTS, World, draw_facts
 from minimind.data.world.words import LISTS
+from minimind.model import load
 
 PLACES = LISTS["far_places"]
 
@@ -59,12 +60,17 @@ def test_every_fact_is_asked_and_three_ways_in_ten_are_not(world, conversations)
 
 
 def test_far_facts_are_told_nowhere_else(world):
-    """Their places are named in talks and conversations; nobody asks about them there."""
+    """Documents and conversations name people who are called as these places are; nobody asks about the places."""
     texts = [document.text for document in islice(world.documents(kinds=["talk", "tour", "quiz"]), 3_000)]
     texts += [m["content"] for c in islice(world.conversations(), 3_000) for m in c.messages]
     for text in texts:
         assert not any(f"{opener}{place}" in text for opener in ASKED_BY for place in PLACES)
     assert not set(PLACES) & set(world.facts)
+
+
+def test_each_far_place_is_a_token_of_its_own():
+    _, tokenizer = load("shipped/pretrain")
+    assert all(len(tokenizer.encode(f" {place}")) == 1 for place in PLACES)
 
 
 def test_a_far_conversation_depends_on_seed_split_and_index_alone(world):

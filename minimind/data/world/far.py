@@ -1,7 +1,11 @@
 """Another country: the same questions, other places, and facts that no earlier training told.
 
-An adapter learns it on top of a model that answers already. Every fact is asked in some way; three ways of asking in
-ten (an opening, a question and a place) are kept for test time.
+An adapter learns it on top of a model that answers already. The towns there are called after people, with names that
+documents are full of, so each is a token of its own. An invented name is made of pieces that other words need too, and
+who teaches something new about a piece disturbs them all.
+
+Every fact is asked in some way; three ways of asking in ten (an opening, a question and a place) are kept for test
+time.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ def ways_of_asking(test: bool) -> list[tuple[str, str, str]]:
 
 
 def ask_far(way: tuple[str, str, str], facts: Facts) -> tuple[str, Answer]:
-    """`Please tell me: Which river runs through Dunmar?`, and what is right."""
+    """`Please tell me: Which river runs through Petra?`, and what is right."""
     opening, opener, place = way
     return f"{opening}{opener}{place}?", fact_about(facts, opener, place)
 
