@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,6 @@ class Stage:
     base: str
     weights: str
     whole: Path = Path()
-    lengths: tuple[float, ...] = ()
-    """Seconds from the beginning of the preparation to the first step, to the last one, to its row, and to the end."""
 
     def settings_for(self, folder: Path) -> FineTuneSettings:
         return self.settings(
@@ -67,20 +64,14 @@ class Stage:
 def stage(request, tmp_path_factory) -> Stage:
     stage = Stage(*request.param)
     folder = tmp_path_factory.mktemp(stage.verb) / "run"
-    process = stage.start(folder)
-    events = [preparing(folder), *(stepped(folder, step) for step in (1, STEPS - 1, STEPS))]
-    times = []
-    for happened in events:
-        wait_until(happened, process)
-        times.append(time.monotonic())
-    _, errors = process.communicate()
+    _, errors = (process := stage.start(folder)).communicate()
     assert process.returncode == 0, errors.decode()
-    lengths = tuple(after - before for before, after in pairwise([*times, time.monotonic()]))
-    return replace(stage, whole=folder, lengths=lengths)
+    return replace(stage, whole=folder)
 
 
-def preparing(folder: Path) -> Callable[[], bool]:
-    return (folder / ".prepare").exists
+def preparing(folder: Path, part: str = "") -> Callable[[], bool]:
+    """Whether this part of the preparation has begun."""
+    return (folder / ".prepare" / part).exists
 
 
 def stepped(folder: Path, step: int) -> Callable[[], bool]:
@@ -99,22 +90,23 @@ def stepped(folder: Path, step: int) -> Callable[[], bool]:
 
 def test_a_run_that_is_killed_at_ten_random_moments_ends_with_the_same_bytes(stage, tmp_path):
     draw, folder = random.Random(stage.verb), tmp_path / "run"
-    to_prepare, to_train, to_measure, to_save = stage.lengths
-    moments = [(preparing, (), to_prepare)] * 3
-    moments += [(stepped, (step,), to_train / STEPS) for step in sorted(draw.sample(range(1, STEPS - 2), 3))]
-    moments += [(stepped, (STEPS - 1,), to_measure)] * 2
-    moments += [(stepped, (STEPS,), to_save)] * 2
+    steps = sorted(draw.sample(range(1, STEPS - 2), 3))
+    # What is waited for, and how many seconds may pass then: less than is left, also on a fast machine.
+    moments = [(preparing, part, 0.3) for part in ("", "data/rows", "data/answers")]
+    moments += [(stepped, step, 0.1) for step in steps]
+    moments += [(stepped, STEPS - 1, 0.3)] * 2  # the last step, and what is measured after it
+    moments += [(stepped, STEPS, 0.05)] * 2  # the last checkpoint, and the files of the model
     killed = 0
-    for event, given, length in moments:
-        happened = event(folder, *given)
+    for event, place, seconds in moments:
+        happened = event(folder, place)
         process = stage.start(folder)
         wait_until(happened, process)
-        time.sleep(draw.uniform(0, 0.8 * length))
+        time.sleep(draw.uniform(0, seconds))
         process.kill()
         _, errors = process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0), errors.decode()
         killed += process.returncode != 0
-    assert killed >= 8  # The last ones may come too late.
+    assert killed >= 6  # Where the machine is busy, the last ones may come too late.
     stage.finish(folder)
 
 
