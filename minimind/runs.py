@@ -200,14 +200,17 @@ class RunFolder:
         if self.resumed:
             self._refuse_changes()
         left = [name for name in FILES if (self.path / name).exists()]
-        # A run that was stopped before its first step leaves its data and no run.json; it may start over. Weights
-        # and checkpoints are work, and without run.json nobody knows whose: they are not for us to delete.
+        # Only where nothing but a run lay is anything prepared, so what is there is a run's. It was stopped before its
+        # first step, and begins again. Weights and checkpoints are work: they go only where that was asked for.
+        self.stopped_early = self.run is None and self.prepared.exists()
         work = [name for name in left if name.endswith(".safetensors") or name == "checkpoints"]
-        known = self.run is not None or (settings.overwrite and (self.path / "run.json").exists())
-        if (left if not settings.resume else work) and not known:
+        known = self.run is not None or (
+            settings.overwrite and (self.stopped_early or (self.path / "run.json").exists())
+        )
+        strange = work if self.stopped_early else left
+        if strange and not known:
             raise UserError(
-                f"{self.path}: holds {(work or left)[0]} but no run.json; choose another --output, "
-                "or delete it yourself"
+                f"{self.path}: holds {strange[0]} but no run.json; choose another --output, or delete it yourself"
             )
 
     def _refuse_changes(self) -> None:
@@ -246,14 +249,14 @@ class RunFolder:
         delete_run(self.path)
         for entry in self.prepared.iterdir():
             os.replace(entry, self.path / entry.name)
-        self.prepared.rmdir()
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Write run.json; a resumed run has one already."""
+        """Write run.json; a resumed run has one already. Only then does the folder go in which it was prepared."""
         if not self.resumed:
             settings = asdict(self.settings)
             self.run = {"status": "unfinished", **facts, "settings": settings, "versions": versions()}
             self._write()
+        shutil.rmtree(self.prepared, ignore_errors=True)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import minimind.training.checkpoint as checkpoint_module
 from minimind import MiniMind
 from minimind.cli import main
 from minimind.errors import UserError
+from minimind.runs import RunFolder
 from minimind.training import Optimizer, load_checkpoint, pretrain, save_checkpoint
 from minimind.training.checkpoint import find_checkpoints
 
@@ -145,6 +146,14 @@ def test_another_optimizer_is_refused_in_a_sentence(tmp_path):
     other = torch.optim.SGD([{"params": [weight]} for weight in model.parameters()], lr=0.1)
     with pytest.raises(UserError, match="step-00000001: holds the state of another optimizer"):
         load_checkpoint(tmp_path, model, other)
+
+
+def test_half_a_checkpoint_of_a_killed_run_goes_when_the_next_one_is_written(tmp_path):
+    half = tmp_path / ".writing-00000004"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    save_checkpoint(tmp_path, *model_and_optimizer(), 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
 
 
 def test_progress_that_json_cannot_hold_leaves_no_trace(tmp_path):
@@ -313,6 +322,34 @@ def test_resume_before_the_first_checkpoint_starts_over(uninterrupted, tmp_path)
     settings = run_settings(uninterrupted, tmp_path / "run")
     assert pretrain(replace(settings, resume=True)).finished
     assert_same_result(uninterrupted, tmp_path / "run")
+
+
+@pytest.mark.parametrize("flag", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_run_that_was_killed_before_its_first_step_begins_again(
+    uninterrupted, tmp_path, monkeypatch, capsys, flag
+):
+    """The data are in their place already, but nothing says yet what run this is."""
+    folder = tmp_path / "run"
+    settings = run_settings(uninterrupted, folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "describe", killed_at_call(RunFolder.describe, 1))
+        with pytest.raises(Killed):
+            pretrain(settings)
+    assert (folder / "data").is_dir()
+    assert not (folder / "run.json").exists()
+    assert pretrain(replace(settings, **flag)).finished
+    assert f"{folder}: was stopped before its first step; begins again" in capsys.readouterr().out
+    assert not (folder / ".prepare").exists()
+    assert_same_result(uninterrupted, folder)
+
+
+@pytest.mark.parametrize("flag", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_folder_of_data_that_is_no_run_is_left_alone(uninterrupted, tmp_path, flag):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds data but no run\.json; choose another --output"):
+        pretrain(replace(run_settings(uninterrupted, tmp_path), **flag))
+    assert (tmp_path / "data" / "mine.txt").read_text() == "mine"
 
 
 def test_resume_with_other_settings_names_them(uninterrupted, tmp_path, capsys):

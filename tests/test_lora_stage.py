@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from test_checkpoint import POSIX
 from test_sft import settings_for as sft_settings
 from test_sft import write_conversations
-from test_stage import kill_on_the_way, rows_of
+from test_stage import assert_same_result, kill_on_the_way, rows_of
 from tiny_runs import tiny_settings
 
 import minimind.training.answering as answering_module
@@ -156,14 +156,7 @@ def test_a_run_that_is_cut_short_ends_with_the_same_adapter_even_if_the_base_is_
         assert not lora(replace(settings, max_seconds=0)).finished
     shutil.rmtree(tmp_path / "sft")
     assert lora(replace(settings, resume=True)).finished
-    name = "adapter_model.safetensors"
-    assert (tmp_path / "run" / name).read_bytes() == (adapter / name).read_bytes()
-    times = {"seconds", "tokens_per_second"}
-    one, other = (
-        [{k: v for k, v in row.items() if k not in times} for row in rows_of(folder)]
-        for folder in (tmp_path / "run", adapter)
-    )
-    assert one == other
+    assert_same_result(tmp_path / "run", adapter, "adapter_model.safetensors")
 
 
 def test_a_resumed_run_refuses_another_base(base, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def rows_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def assert_same_result(one: Path, other: Path) -> None:
-    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+def assert_same_result(one: Path, other: Path, weights: str = "model.safetensors") -> None:
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()
     times = {"seconds", "tokens_per_second"}
     first, second = (
         [{k: v for k, v in row.items() if k not in times} for row in rows_of(f)] for f in (one, other)
@@ -77,16 +78,32 @@ def test_the_progress_line_shows_them(tmp_path, capsys):
     assert "perplexity" not in said
 
 
-def kill_on_the_way(script: str, settings: TrainingSettings) -> None:
-    """Start a stage, a file or a module, in a process of its own, and kill it between its steps 7 and 40."""
-    folder = Path(settings.output)
-    command = [sys.executable, *(() if script.endswith(".py") else ("-m",)), script, *arguments(settings)]
+def start(words: Sequence[str], settings: TrainingSettings) -> subprocess.Popen:
+    """Start a stage in a process of its own; what comes before its settings on the command line is given."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while process.poll() is None and not any(
-        int(path.name[5:]) >= 7 for path in (folder / "checkpoints").glob("step-*")
-    ):
+    command = [sys.executable, *words, *arguments(settings)]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell starts what runs behind it with Ctrl-C switched off, and that is handed on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Look again and again, until something has happened or the process has ended."""
+    while process.poll() is None and not happened():
         time.sleep(0.001)
+
+
+def kill_on_the_way(script: str, settings: TrainingSettings) -> None:
+    """Start a stage, a file or a module, and kill it between its steps 7 and 40."""
+    folder = Path(settings.output)
+    process = start([script] if script.endswith(".py") else ["-m", script], settings)
+    kept = (folder / "checkpoints").glob
+    wait_until(lambda: any(int(path.name[5:]) >= 7 for path in kept("step-*")), process)
     process.kill()
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import torch
 
 from ..data import World
 from ..errors import UserError
-from ..files import replace_text
+from ..files import replace_text, write_aside
 from ..model import load
 from ..model.loading import base_of, put_on
 from ..runs import find_run, is_adapter, read_run
@@ -67,20 +65,15 @@ def merge(settings: MergeSettings) -> float:
             f"{names}: changes no logit of {base}, as if it had learned nothing; nothing was written"
         )
 
-    aside = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
-        model.save_pretrained(aside)
-        tokenizer.save(aside)
-        if (
-            run := read_run(base)
-        ) is not None:  # what the model is and knows, but for what the adapter taught
-            replace_text(
-                aside / "run.json", json.dumps({**run, "merged": [str(one) for one in adapters]}, indent=2)
-            )
-        os.replace(aside, output)
+        with write_aside(output) as aside:
+            model.save_pretrained(aside)
+            tokenizer.save(aside)
+            run = read_run(base)  # what the model is and knows, but for what the adapter taught
+            if run is not None:
+                run["merged"] = [str(adapter) for adapter in adapters]
+                replace_text(aside / "run.json", json.dumps(run, indent=2))
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     print(f"{output}: {base} with {names}; the largest change of a logit is {change:.3g}")
     return change

@@ -58,7 +58,8 @@ def save_checkpoint(
     aside = folder / f".writing-{step:08d}"
     json.dumps(progress)  # What JSON cannot hold is refused before anything is written.
     try:
-        shutil.rmtree(aside, ignore_errors=True)
+        for half in folder.glob(".writing-*"):  # of a run that was killed
+            shutil.rmtree(half, ignore_errors=True)
         aside.mkdir(parents=True)
         _write_files(aside, model, optimizer, {"step": step, **progress})
         if final.exists():

@@ -89,6 +89,10 @@ def run_stage(
         data = read(folder.path)
         network = new_model(data)
     else:
+        if folder.stopped_early:
+            print(
+                f"{folder.path}: was stopped before its first step; begins again, with the settings given now"
+            )
         with folder.preparing() as aside:
             prepare(aside)
             # A model that memory has no room for fails here, while an earlier run is still whole.
