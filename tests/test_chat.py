@@ -284,6 +284,27 @@ def test_any_input_is_survived(run, monkeypatch, capsys):
     assert "\x1b" not in said.err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="on Windows other names are wrong")
+def test_what_cannot_be_saved_is_said_in_a_line_and_the_chat_goes_on(run, monkeypatch, capsys, tmp_path):
+    saved = tmp_path / "talk.jsonl"
+    strange = tmp_path / "\x1b[31m.jsonl"
+    wrong = ["a\x00b", "x" * 300, "~nobody-of-this-name/talk", f"{tmp_path}/\x1b[31m/talk", str(tmp_path)]
+    typed(
+        monkeypatch, "the fox", *(f"/save {name}" for name in wrong), f"/save {strange}",
+        "/system \ud800", f"/save {saved}", "/system", f"/save {saved}", "the fox",
+    )  # fmt: skip
+    assert main(["chat", str(run), "--max-new-tokens", "3", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    reasons = ("null", "name too long", "home", r"\x1b[31m/talk: not found", "a folder", "half a character")
+    assert len(errors) == len(reasons)
+    for reason, line in zip(reasons, errors, strict=True):
+        assert reason in line, line
+    assert "\x1b" not in said
+    assert said.count("tokens/s]") == 2
+    assert len(saved.read_text().splitlines()) == len(strange.read_text().splitlines()) == 1
+
+
 def test_an_empty_answer_is_said(run, monkeypatch, capsys):
     typed(monkeypatch, "the fox")
     assert main(["chat", str(run), "--max-new-tokens", "0", "--device", "cpu"]) == 0

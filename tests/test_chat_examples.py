@@ -1,7 +1,9 @@
 """Conversations as examples: what is learned of them, and what is cut of those that are longer than a row."""
 
+import random
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from minimind import MiniMind, ModelConfig
 from minimind.data import World, pack
 from minimind.data.chat_examples import chat_examples, fit_to_row
+from minimind.data.records import Record
+from minimind.inference import fit
 from minimind.tokenizer import Tokenizer, render_chat, train_tokenizer
 
 
@@ -70,7 +74,8 @@ def test_old_exchanges_go_first_and_the_system_message_stays(tokenizer):
 def test_no_more_exchanges_go_than_must(tokenizer):
     kept = [*OLD, *LAST]
     length = len(render_chat(tokenizer, kept)[0])
-    assert fit_to_row(tokenizer, [*OLD, *kept], None, length + 1).ids == render_chat(tokenizer, kept)[0]
+    for room in (length, length + 1):
+        assert fit_to_row(tokenizer, [*OLD, *kept], None, room).ids == render_chat(tokenizer, kept)[0]
 
 
 @pytest.mark.parametrize("missing", [1, 5, 12])
@@ -126,8 +131,51 @@ def test_the_rest_of_a_call_that_was_cut_is_read_and_not_learned(tokenizer):
 def test_what_has_nothing_to_learn_from_is_dropped_and_counted(tokenizer):
     counts: Counter[str] = Counter()
     assert not list(chat_examples(tokenizer, [Talk(*OLD, says("assistant", "A dog. " * 9))], 1, counts))
-    assert counts["dropped"] == counts["truncated"] == counts["conversations"] == 1
-    assert not counts["answers_without_end"]
+    assert counts == {"conversations": 1, "truncated": 0, "answers_without_end": 0, "dropped": 1}
+
+
+TOOLS = [{"name": "look", "description": "what the cat sees"}]
+CALL = {**says("assistant", ""), "tool_calls": [{"name": "look", "arguments": {}}]}
+
+
+def test_a_call_is_not_learned_without_the_tools_that_it_is_of(tokenizer):
+    called = [SYSTEM, *OLD, LAST[0], CALL, says("tool", "a dog"), LAST[1]]
+    plain = [SYSTEM, OLD[0], CALL, says("tool", "red"), OLD[1], *LAST]
+    for messages, dropped in ((called, 1), (plain, 0)):
+        start = max(number for number, message in enumerate(messages) if message["role"] == "user")
+        enough = len(render_chat(tokenizer, [SYSTEM, *messages[start:]], TOOLS)[0])
+        for room in (enough, enough - 1):
+            counts: Counter[str] = Counter()
+            record = Record("", Path(), 1, 0, {"messages": messages, "tools": TOOLS})
+            found = list(chat_examples(tokenizer, [record], room, counts))
+            lost = dropped and room < enough
+            assert (len(found), counts["dropped"], counts["truncated"]) == (1 - lost, lost, 1 - lost)
+            if dropped and not lost:
+                assert tokenizer.decode(found[0]["input_ids"].tolist()).count('"look"') == 2
+    # A call of tools that nobody has described was learned so from the beginning.
+    assert any(fit_to_row(tokenizer, called, None, enough - 1).mask)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_chat_shows_the_turns_that_training_showed(tokenizer, seed):
+    draw = random.Random(seed)
+    messages = [SYSTEM] * draw.randrange(2)
+    for _ in range(5):
+        messages.append(says("user", "the cat " * draw.randint(1, 5)))
+        messages += [CALL, says("tool", "a dog " * draw.randint(0, 3))] * draw.randrange(2)
+        messages.append(says("assistant", "A dog. " * draw.randint(1, 5)))
+    before = messages[:-1]
+    behind = len(render_chat(tokenizer, messages)[0]) - len(
+        render_chat(tokenizer, before, add_generation_prompt=True)[0]
+    )
+    newest = max(number for number, message in enumerate(messages) if message["role"] == "user")
+    kept = [*messages[: messages[0] is SYSTEM], *messages[newest:]]
+    seen = set()
+    for room in range(len(render_chat(tokenizer, kept)[0]), len(render_chat(tokenizer, messages)[0]) + 1):
+        prompt = fit(tokenizer, before, room - behind)
+        assert fit_to_row(tokenizer, messages, None, room).ids[: len(prompt.ids)] == prompt.ids
+        seen.add(prompt.forgotten)
+    assert len(seen) == 5
 
 
 def test_the_packed_loss_is_the_padded_one(tokenizer):

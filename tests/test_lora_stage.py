@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from minimind.cli import main
 from minimind.data import World
 from minimind.data.world.words import LISTS
 from minimind.errors import UserError
+from minimind.metrics.answers import Reply
+from minimind.metrics.tasks import TaskAnswers
 from minimind.model import apply_lora, load_adapter, save_adapter
 from minimind.runs import find_run
 from minimind.settings import LoraSettings, SftSettings
@@ -229,6 +232,40 @@ def test_the_world_without_flags_asks_about_the_subject_and_about_the_old_tasks(
         assert "identity" not in last["accuracy_by_task"]
         assert 0 <= facts["accuracy_before"] <= 1
         assert any(word in text for text in documents_of(run) for word in words)
+
+
+def test_an_adapter_that_changes_nothing_has_the_figures_of_its_base(base, tmp_path, monkeypatch):
+    """Before and after are measured alike: in the run's precision, without dropout. In place of answers stand logits,
+    of which each bit is seen."""
+
+    def logits_as_answers(model, tokenizer, world, count, tasks, show_progress):
+        assert show_progress
+        mean = float(logits_of(model).float().mean())
+        return {task: TaskAnswers([mean], [True]) for task in tasks}
+
+    monkeypatch.setattr(answering_module, "answer_tasks", logits_as_answers)
+    learned = shutil.copytree(base, tmp_path / "sft")
+    run = json.loads((learned / "run.json").read_text())
+    run["data"]["conversations_seed"] = 0
+    (learned / "run.json").write_text(json.dumps(run))
+    changes = {"learning_rate": 1e-30, "steps": 2, "lora_dropout": 0.5, "replay": 0.0, "precision": "bf16"}
+    assert lora(settings_for(base, tmp_path / "run", from_weight=str(learned), **changes)).finished
+    last, facts = rows_of(tmp_path / "run")[-1], facts_of(tmp_path / "run")
+    for name in ("pretraining_perplexity", "accuracy", "accuracy_by_task"):
+        assert last[name] == facts[f"{name}_before"]
+
+
+def test_questions_about_the_subject_show_a_bar(monkeypatch):
+    told = []
+
+    def answers(model, tokenizer, questions, show_progress=False):
+        told.append(show_progress)
+        return [Reply("", True)] * len(questions)
+
+    monkeypatch.setattr(module, "answer", answers)
+    data = SimpleNamespace(facts={"conversations_seed": 0, "kept_tasks_seed": None}, tokenizer=None)
+    assert module.examine(data, None, "identity") == {"subject_accuracy": 0.0}
+    assert told == [True]
 
 
 def test_the_cases_are_held_out_ways_of_asking():

@@ -1,12 +1,15 @@
 """The bar for slow things: hands on what it gets, and is seen on a terminal only when it takes long."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
 from minimind import progress as module
 from minimind.progress import progress
+from minimind.training.log import REDRAW_SECONDS, Log
+from minimind.training.tally import Tally
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,19 @@ def test_a_loop_that_is_left_leaves_no_bar():
             break
     with console.status("another display"):
         pass
+
+
+def test_the_line_of_a_training_leaves_its_place_to_a_bar_between_two_steps():
+    log = Log(None, 9, 0, 9, False, 0.0, None, {})
+    log.console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with log:
+        log.step(1, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
+        log.step(2, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)  # so soon that nobody would see it
+        written = log.console.file.getvalue()
+        assert "step 1/9" in written
+        time.sleep(2 * REDRAW_SECONDS)
+        assert log.console.file.getvalue() == written
+        log.step(3, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
+        log.step(4, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
+    drawn = log.console.file.getvalue()
+    assert [f"step {step}/9" in drawn for step in (1, 2, 3, 4)] == [True, False, True, True]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_checkpoint import POSIX
 from test_stage import assert_same_result, kill_on_the_way, rows_of
 from tiny_runs import WORDS, tiny_settings
@@ -21,12 +22,13 @@ from minimind import MiniMind, ModelConfig, load
 from minimind.cli import main
 from minimind.data import World, pack
 from minimind.data.world import TASKS
+from minimind.device import supports_bfloat16
 from minimind.errors import UserError
 from minimind.metrics.held_out_answers import held_out_answers
 from minimind.settings import SftSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain, sft
-from minimind.training.fine_tuning import open_conversations
+from minimind.training.fine_tuning import notes_of, open_conversations
 from minimind.training.replay import pretraining_of, with_replay
 
 
@@ -199,6 +201,31 @@ def test_a_tuned_model_can_be_tuned_again_and_replays_its_pretraining(base, tune
     assert facts_of(tmp_path / "run")["replay_tokens"] > 0
 
 
+def test_a_base_that_another_training_has_replaced_is_not_replayed(base, tmp_path, capsys):
+    first, second = shutil.copytree(base, tmp_path / "pretrain"), tmp_path / "sft"
+    sft(settings_for(base, second, from_weight=str(first), steps=2))
+    tokenizer = Tokenizer.load(second)
+    assert pretraining_of(second, tokenizer).folder == first
+    weights = load_file(first / "model.safetensors")
+    (first / "model.safetensors").unlink()
+    assert not pretraining_of(second, tokenizer).known
+    save_file({name: weight + 1 for name, weight in weights.items()}, first / "model.safetensors")
+    assert not pretraining_of(second, tokenizer).known
+    capsys.readouterr()
+    sft(settings_for(base, tmp_path / "third", from_weight=str(second), steps=2))
+    assert f"no replay: what {second} was pretrained on is not there any more" in capsys.readouterr().out
+    assert facts_of(tmp_path / "third")["replay_tokens"] == 0
+
+    # A run of before does not know of which weights it was made; what comes with the package knows one world.
+    run = json.loads((second / "run.json").read_text())
+    digest = run["data"].pop("base_weights")
+    (second / "run.json").write_text(json.dumps(run))
+    assert pretraining_of(second, tokenizer).folder == first
+    run["data"] |= {"base": "shipped/pretrain", "base_weights": digest}
+    (second / "run.json").write_text(json.dumps(run))
+    assert pretraining_of(second, tokenizer).seed == 0
+
+
 @pytest.mark.parametrize("way", ["stopped", pytest.param("killed", marks=[POSIX, pytest.mark.slow])])
 def test_a_run_that_is_cut_short_ends_with_the_same_weights_even_if_the_base_is_gone(
     base, tuned, tmp_path, way
@@ -214,9 +241,13 @@ def test_a_run_that_is_cut_short_ends_with_the_same_weights_even_if_the_base_is_
     assert_same_result(tmp_path / "run", tuned)
 
 
-def test_the_world_without_flags_answers_its_tasks(tmp_path, monkeypatch):
+def test_the_world_without_flags_answers_its_tasks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(answering_module, "CASES", 1)
     monkeypatch.setattr("minimind.training.fine_tuning.PRETRAINING_DOCUMENTS", 8)
+    bars = []
+    monkeypatch.setattr(
+        "minimind.metrics.answers.progress", lambda items, what, *_: bars.append(what) or items
+    )
     settings = SftSettings(
         output=str(tmp_path / "run"), from_weight="shipped/pretrain", steps=2, batch_size=2, seed=3,
         validate_every=1, validation_documents=4, sample_tokens=4, device="cpu", threads=1,
@@ -228,6 +259,8 @@ def test_the_world_without_flags_answers_its_tasks(tmp_path, monkeypatch):
     text = data.tokenizer.decode(data.answers["input_ids"].reshape(-1).tolist())
     assert conversation.messages[0]["content"] in text
     first, last = rows_of(tmp_path / "run")
+    assert bars == ["answering, questions"]
+    assert "figures from so few" not in capsys.readouterr().out
     assert "accuracy" not in first
     assert 0 <= last["accuracy"] <= 1
     assert set(last["accuracy_by_task"]) == set(TASKS)
@@ -272,6 +305,40 @@ def test_what_is_longer_than_a_row_is_said(base, tmp_path, capsys):
     assert facts["answers_without_end"] == 0
     said = capsys.readouterr().out
     assert f"{facts['truncated']} of {facts['conversations']} conversations longer than a row" in said
+    assert f"held out: {facts['held_out_conversations']} conversations; figures from so few are rough" in said
+
+
+def test_few_held_out_conversations_are_remarked_upon():
+    facts = {"conversations": 400, "truncated": 0, "answers_without_end": 0, "dropped": 0}
+    own = {"conversations_seed": None}
+    assert notes_of({**facts, **own, "held_out_conversations": 1}) == [
+        "held out: 1 conversation; figures from so few are rough"
+    ]
+    assert len(notes_of({**facts, **own, "held_out_conversations": 19})) == 1
+    assert notes_of({**facts, **own, "held_out_conversations": 20}) == []
+    assert notes_of({**facts, "conversations_seed": 0, "held_out_conversations": 1}) == []
+
+
+def test_a_conversation_without_room_for_its_tools_is_left_out_and_counted(base, tmp_path, capsys):
+    """Rows with a tool that is called, of which the description is longer than a row."""
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "add", "arguments": {"a": 1}}]}
+    tools = [{"name": "add", "description": "the old house and the river " * 9}]
+    rows = [
+        {"conversations": [{"role": "user", "content": f"{number}?"}, call], "tools": tools}
+        for number in range(30)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "tools.jsonl").write_text(text)
+    (tmp_path / "both.jsonl").write_text((base.parents[1] / "talks.jsonl").read_text() + text)
+    sft(settings_for(base, tmp_path / "run", data_path=str(tmp_path / "both.jsonl"), steps=2))
+    facts = facts_of(tmp_path / "run")
+    held_out = len(documents_of(open_conversations(tmp_path / "run").answers))
+    assert facts["held_out_conversations"] == held_out > 0
+    assert 20 <= facts["dropped"] <= 30
+    said = f"{facts['dropped']} of {facts['conversations']} conversations too long for a row with the tools"
+    assert said in capsys.readouterr().out
+    settings = settings_for(base, tmp_path / "none", data_path=str(tmp_path / "tools.jsonl"))
+    refused(settings, r"max_seq_len 128: no training conversation fits .* give a larger --max-seq-len")
 
 
 def refused(settings: SftSettings, words: str) -> str:
@@ -330,6 +397,11 @@ def test_equal_runs_share_rows_and_others_do_not(base, tmp_path, monkeypatch):
     )
     sft(settings_for(base, tmp_path / "two", steps=3))
     assert not made
-    for number, changes in enumerate([{"replay": 0.2}, {"seed": 1}, {"max_seq_len": 64}]):
+    other = (
+        "fp32" if supports_bfloat16(torch.device("cpu")) else "bf16"
+    )  # What is measured of the base differs.
+    for number, changes in enumerate(
+        [{"replay": 0.2}, {"seed": 1}, {"max_seq_len": 64}, {"precision": other}]
+    ):
         with pytest.raises(UserError, match="made anew"):
             sft(settings_for(base, tmp_path / f"other {number}", **changes))

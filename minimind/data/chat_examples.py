@@ -4,7 +4,8 @@ What the assistant says is learned, with the token that ends it; all else is rea
 `render_chat`), so a conversation that spells the template's tokens cannot move the mask.
 
 A conversation that is too long loses its *old* end: the question that the last answer is about, that answer and its end
-stay. So no model learns to go on for ever from answers that were cut.
+stay. So no model learns to go on for ever from answers that were cut. Which turns go is decided by `newest_turns`, in
+training and in a chat alike.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def chat_examples(
         conversations: records of kind `sft`, or conversations of the world.
         row_length: tokens of a row.
         counts: is told of `conversations` that were read, how many of them were `truncated`, how many
-            `answers_without_end` there are, and how many were `dropped` because nothing was left to learn from.
+            `answers_without_end` there are, and how many were `dropped` because nothing was left to learn from;
+            what is dropped counts as nothing else.
     """
     counts.update(dict.fromkeys(COUNTED, 0))
     for item in conversations:
@@ -61,10 +63,10 @@ def chat_examples(
             tokenizer, fields["messages"], fields.get("tools"), row_length
         )
         counts["conversations"] += 1
-        counts["truncated"] += truncated
         if not any(mask[1:]):  # The first token of a row is never asked for: nothing stands before it.
             counts["dropped"] += 1
             continue
+        counts["truncated"] += truncated
         counts["answers_without_end"] += without_end
         input_ids = np.array(ids)
         yield {"input_ids": input_ids, "labels": np.where(np.array(mask, dtype=bool), input_ids, IGNORE)}
@@ -78,21 +80,25 @@ def fit_to_row(
 ) -> Fitted:
     """Render a conversation, and cut it from its old end until it fits.
 
-    First the oldest exchanges go, each with its answers; the system message stays. Then the system message goes, with
-    the tools that it tells of, and then the oldest tokens of what is asked last: a message of which the beginning is
-    cut is read, and not learned. An answer that is longer than a row by itself keeps its beginning, behind half a row
-    of what stands before it, and loses its end.
+    First the oldest turns go; the system message stays. Then the system message goes, with the tools that it tells of,
+    and then the oldest tokens of what is asked last: a message of which the beginning is cut is read, and not learned.
+    An answer that is longer than a row by itself keeps its beginning, behind half a row of what stands before it, and
+    loses its end.
+
+    Where the tools have to go and the last turn calls one of them, nothing is left: to learn that call would be to
+    learn to call what nobody has told of.
     """
     ids, mask = render_chat(tokenizer, messages, tools)
     if len(ids) <= row_length:
         return Fitted(ids, mask, False, False)
-    system = list(messages[:1]) if messages[0]["role"] == "system" else []
-    starts = [number for number, message in enumerate(messages) if message["role"] == "user"]
-    for start in starts[1:]:
-        ids, mask = render_chat(tokenizer, [*system, *messages[start:]], tools)
-        if len(ids) <= row_length:
-            return Fitted(ids, mask, True, False)
-    ids, mask = render_chat(tokenizer, messages[starts[-1] :])
+    kept = newest_turns(tokenizer, messages, len(ids) - row_length)
+    ids, mask = render_chat(tokenizer, kept, tools)
+    if len(ids) <= row_length:
+        return Fitted(ids, mask, True, False)
+    last = kept[1:] if kept[0]["role"] == "system" else kept
+    if tools and any(message.get("tool_calls") for message in last):
+        return Fitted([], [], True, False)
+    ids, mask = render_chat(tokenizer, last)
     end = len(mask) - mask[::-1].index(1)  # behind the token that ends the last answer
     answer = end - 1
     while answer and mask[answer - 1]:
@@ -104,3 +110,31 @@ def fit_to_row(
         mask[start:rest] = [0] * (rest - start)
     cut = slice(start, start + row_length)
     return Fitted(ids[cut], mask[cut], True, without_end)
+
+
+def newest_turns(
+    tokenizer: Tokenizer, messages: Sequence[dict[str, Any]], excess: int
+) -> list[dict[str, Any]]:
+    """Leave out the oldest turns of a conversation that is too long: each as a whole, and no more than must go.
+
+    A turn is a user's message with all that follows it, up to the next one. The system message stays, and so does the
+    newest turn, however long it is.
+
+    Args:
+        tokenizer: gives the ids, which are counted.
+        messages: as for `render_chat`; the newest come last.
+        excess: tokens that are too many.
+
+    Returns:
+        The messages that are left.
+    """
+    system = list(messages[:1]) if messages[0]["role"] == "system" else []
+    rest = messages[len(system) :]
+    first = 0
+    for start in (number for number, message in enumerate(rest) if number and message["role"] == "user"):
+        if excess <= 0:
+            break
+        # Each message is encoded by itself, so lengths can be added up.
+        excess -= sum(len(render_chat(tokenizer, [message])[0]) for message in rest[first:start])
+        first = start
+    return [*system, *rest[first:]]

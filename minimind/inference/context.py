@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.chat_examples import newest_turns
 from ..errors import UserError
 from ..tokenizer import Tokenizer, render_chat
 
@@ -27,8 +28,8 @@ class Prompt:
 def fit(tokenizer: Tokenizer, messages: Sequence[Message], room: int) -> Prompt:
     """Lay out as much of a conversation as fits, for the model to answer.
 
-    A turn is a user's message with what follows it. The oldest turns go first, each as a whole; the system message
-    stays. If the newest turn alone is too long, its question loses its beginning.
+    The oldest turns go first, as in training (see `newest_turns`); the system message stays. If the newest turn alone
+    is too long, its question loses its beginning.
 
     Args:
         tokenizer: gives the ids.
@@ -45,27 +46,23 @@ def fit(tokenizer: Tokenizer, messages: Sequence[Message], room: int) -> Prompt:
     ids = laid_out(messages)
     if len(ids) <= room:
         return Prompt(ids)
-    system = list(messages[:1]) if messages[0]["role"] == "system" else []
-    rest = list(messages[len(system) :])
-    # Each message is encoded by itself, so that lengths can be added up.
-    sizes = [len(render_chat(tokenizer, [message])[0]) for message in rest]
-    others = len(ids) - sum(sizes)  # the system message, and the header of the answer
-    starts = [index for index, message in enumerate(rest) if message["role"] == "user"] or [0]
-    start = next((index for index in starts if others + sum(sizes[index:]) <= room), starts[-1])
-    shown = [*system, *rest[start:]]
+    shown = newest_turns(tokenizer, messages, len(ids) - room)
+    forgotten = len(messages) - len(shown)
     ids = laid_out(shown)
     if len(ids) <= room:
-        return Prompt(ids, forgotten=start)
-    words = tokenizer.encode(rest[start].get("content") or "") if rest else []
+        return Prompt(ids, forgotten)
+    system = shown[0]["role"] == "system"
+    question = shown[1 if system else 0 :][:1]  # none, where the system message is all there is
+    words = tokenizer.encode(question[0].get("content") or "") if question else []
     while len(ids) > room and words:
         words = words[len(ids) - room :]
         # The first token may be the end of a character, which alone is none.
         content = tokenizer.decode(words).lstrip("\N{REPLACEMENT CHARACTER}")
-        shown[len(system)] = {**rest[start], "content": content}
+        shown[1 if system else 0] = {**question[0], "content": content}
         ids = laid_out(shown)
     if not words:
         beside = " beside the system message" if system else ""
         raise UserError(
             f"{room} tokens have no room for a question{beside}; the model's context is too short"
         )
-    return Prompt(ids, forgotten=start, cut=True)
+    return Prompt(ids, forgotten, cut=True)

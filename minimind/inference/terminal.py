@@ -119,7 +119,7 @@ class Terminal:
                 elif words:
                     self.answer(words)
             except UserError as error:
-                complain(str(error))
+                complain(visible(str(error)))
             except KeyboardInterrupt:
                 say("\n(stopped)")
 
@@ -165,7 +165,7 @@ class Terminal:
         if name not in commands:
             near = difflib.get_close_matches(name, [*commands, "/exit"], n=1)
             advice = f"did you mean {near[0]}?" if near else "/help lists them"
-            raise UserError(f"no command {visible(name)}; {advice}")
+            raise UserError(f"no command {name}; {advice}")
         commands[name](rest.strip())
 
     def reset(self, _: str) -> None:
@@ -182,17 +182,22 @@ class Terminal:
             raise UserError("/save needs a file, such as /save talk.jsonl")
         if not self.chat.messages:
             raise UserError("nothing was said yet that could be saved")
-        path = Path(name).expanduser()
         row = json.dumps({"conversations": self.chat.conversation}, ensure_ascii=False)
         try:
-            before = path.read_bytes()[-1:] if path.exists() else b""
-            with open(path, "a", encoding="utf-8", newline="") as file:
-                file.write(("" if before in (b"", b"\n") else "\n") + row + "\n")
+            path, line = Path(name).expanduser(), f"{row}\n".encode()
+        except RuntimeError as error:  # ~somebody, whom this machine does not know
+            raise UserError(f"/save: {error}") from None
+        except UnicodeEncodeError:
+            raise UserError("/save: the conversation has half a character, which no file can hold") from None
+        try:
+            before = path.read_bytes()[-1:] if path.is_file() else b""
+            with open(path, "ab") as file:
+                file.write(line if before in (b"", b"\n") else b"\n" + line)
         except OSError as error:
             raise UserError(explain_os_error(error)) from None
-        except ValueError:
-            raise UserError("/save: no file can have this name") from None
-        say(f"({path}: a row of {len(self.chat.conversation)} messages was added)")
+        except ValueError as error:
+            raise UserError(f"/save: no file can have this name ({error})") from None
+        say(visible(f"({path}: a row of {len(self.chat.conversation)} messages was added)"))
 
     def model(self, run: str) -> None:
         if not run:

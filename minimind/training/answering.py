@@ -45,7 +45,7 @@ def ask_tasks(data: Conversations, model: MiniMind) -> dict[str, Any]:
 def accuracy(model: MiniMind, tokenizer: Tokenizer, world: World, tasks: Collection[str]) -> dict[str, Any]:
     """Ask a model a few held-out questions of some tasks of a world; figures as in `ask_tasks`, and how many answers it
     ended by itself."""
-    answers = answer_tasks(model, tokenizer, world, CASES, tasks)
+    answers = answer_tasks(model, tokenizer, world, CASES, tasks, show_progress=True)
     return {
         "accuracy": mean_accuracy(answers),
         "accuracy_by_task": {task: given.accuracy for task, given in answers.items()},

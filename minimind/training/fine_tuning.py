@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..data import World, open_rows, pack_rows, write_rows
 from ..data.chat_examples import chat_examples
@@ -22,16 +24,20 @@ from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, perplexity
 from ..model import MiniMind, load
+from ..progress import counted
 from ..runs import find_run, is_adapter, is_shipped, weights_digest
 from ..settings import FineTuneSettings
 from ..tokenizer import Tokenizer
 from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
+from .numerics import choose_numerics, use_numerics
 from .prepared import link, read_corpus_file
-from .replay import Pretraining, pretraining_of, repeated, with_replay
+from .replay import pretraining_of, repeated, with_replay
 
 BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
 PRETRAINING_DOCUMENTS = 32
 """Held-out documents of the pretraining that each look reads: few, but the same ones each time."""
+FEW_CONVERSATIONS = 20
+"""Figures from fewer that are held out are rough."""
 
 
 @dataclass
@@ -77,6 +83,44 @@ def check_start(settings: FineTuneSettings) -> None:
 
 
 @dataclass(frozen=True)
+class Base:
+    """The model that a run starts from."""
+
+    folder: Path
+    model: MiniMind
+    tokenizer: Tokenizer
+    digest: str
+    """Of its weights."""
+
+
+def find_base(settings: FineTuneSettings) -> Base:
+    """Load the model of `--from-weight`.
+
+    Raises:
+        UserError: if it cannot be read, or this run cannot start from it.
+    """
+    name = settings.from_weight
+    try:
+        folder = find_run(name)
+    except UserError as error:
+        raise UserError(f"--from-weight {error}") from None
+    if folder.resolve() == Path(settings.output).resolve():
+        raise UserError(f"--from-weight {name} is --output itself; choose another --output")
+    if is_adapter(folder):
+        raise UserError(
+            f"--from-weight {folder}: is an adapter; `minimind merge {folder}` makes a model of it first"
+        )
+    model, tokenizer = load(name)
+    longest = model.config.max_position_embeddings
+    if settings.max_seq_len > longest:
+        raise UserError(
+            f"max_seq_len {settings.max_seq_len} is longer than {longest}, the longest text that "
+            f"{name} was trained on; give --max-seq-len {longest}"
+        )
+    return Base(folder, model, tokenizer, weights_digest(folder))
+
+
+@dataclass(frozen=True)
 class Lesson:
     """What differs between stages that fine-tune on conversations."""
 
@@ -86,11 +130,9 @@ class Lesson:
     """What the embedded world has to teach, of a split."""
     tokens: int = 0
     """Shorter data are repeated until they have as many, each time between other parts of what is replayed."""
-    replayed: Callable[[Path, Pretraining], Iterator[Columns] | None] = lambda base, pretraining: None
-    """What is repeated of what the model in a folder has learned; None for documents of its pretraining."""
-    check: Callable[[MiniMind], None] = lambda model: None
-    """Refuses a base with which the stage cannot work, before any data are read."""
-    facts_of_base: Callable[[Path, MiniMind, Tokenizer], Mapping[str, Any]] = lambda *base: {}
+    replayed: Iterator[Columns] | None = None
+    """What is repeated of what the base has learned; None for documents of its pretraining."""
+    facts: Callable[[Base], Mapping[str, Any]] = lambda base: {}
     """What is noted of the base, to compare with at the end."""
 
 
@@ -98,115 +140,154 @@ ANSWERING = Lesson("sft", World.conversations)
 
 
 def prepare_conversations(
-    settings: FineTuneSettings, row_count: int, folder: Path, lesson: Lesson = ANSWERING
+    settings: FineTuneSettings, base: Base, row_count: int, folder: Path, lesson: Lesson = ANSWERING
 ) -> None:
     """Leave in a folder what `open_conversations` reads.
 
     Args:
         settings: `data_path` names the reader's own conversations; without it they come from the embedded world that
             the base was pretrained on.
+        base: the model to start from.
         row_count: rows that the run will read, for the world, which would go on for ever.
         folder: gets `data/` and the tokenizer.
         lesson: of the stage.
 
     Raises:
-        UserError: if the base or the conversations cannot be read, or do not fit together.
+        UserError: if the conversations cannot be read, or do not fit a row.
     """
-    try:
-        base = find_run(settings.from_weight)
-    except UserError as error:
-        raise UserError(f"--from-weight {error}") from None
-    if base.resolve() == Path(settings.output).resolve():
-        raise UserError(f"--from-weight {settings.from_weight} is --output itself; choose another --output")
-    if is_adapter(base):
-        raise UserError(
-            f"--from-weight {base}: is an adapter; `minimind merge {base}` makes a model of it first"
-        )
-    model, tokenizer = load(settings.from_weight)
-    lesson.check(model)
-    longest = model.config.max_position_embeddings
-    if settings.max_seq_len > longest:
-        raise UserError(
-            f"max_seq_len {settings.max_seq_len} is longer than {longest}, the longest text that "
-            f"{settings.from_weight} was trained on; give --max-seq-len {longest}"
-        )
-    pretraining = pretraining_of(base, tokenizer)
-    own = settings.data_path is not None
-    seed = None if own else pretraining.seed or 0
-    counts: Counter[str] = Counter()
-    kept_counts: Counter[str] = Counter()
-    last: Iterator[Columns | list[int]] | None = lesson.replayed(base, pretraining)
-    known = last is not None or pretraining.seed is not None or pretraining.folder is not None
-    replayed = last or pretraining.documents(settings.seed)
-    replay = settings.replay if known else 0.0
-
-    def examples(tokenizer: Tokenizer, conversations: Iterable[Any]) -> Iterator[Columns]:
-        chats = chat_examples(tokenizer, conversations, settings.max_seq_len, counts)
-        chats = repeated(chats, int(lesson.tokens * (1 - replay)))
-        return with_replay(chats, replayed, replay, counts) if replay else chats
-
-    def held_out(tokenizer: Tokenizer, conversations: list[Any]) -> list[HeldOut]:
-        return pretraining.held_out(PRETRAINING_DOCUMENTS)
-
-    def leave_more(folder: Path, conversations: list[Any]) -> dict[str, Any]:
-        chats = chat_examples(tokenizer, conversations, settings.max_seq_len, kept_counts)
-        rows = pack_rows(chats, settings.max_seq_len, tokenizer.pad_token_id)
-        write_rows(folder / "data" / "answers", rows, tokenizer.vocab_size, tokenizer.digest)
-        (folder / "data" / "base").mkdir()
-        for name in BASE_FILES:
-            if (base / name).exists():
-                link(str(base / name), str(folder / "data" / "base" / name))
-        nats = [getattr(conversation, "nats", None) for conversation in conversations]
-        whole = None not in nats and not kept_counts["truncated"]
-        before = held_out(tokenizer, [])
-        device = choose_device(settings.device)
-        return {
-            **counts,
-            **lesson.facts_of_base(base, model.to(device), tokenizer),
-            "replay_tokens": counts["replay_tokens"],
-            "base": f"shipped/{base.name}" if is_shipped(base) else str(base),
-            "world_seed": pretraining.seed,
-            "conversations_seed": seed,
-            "held_out_conversations": kept_counts["conversations"],
-            "held_out_nats": sum(nats) if whole else None,
-            "pretraining_perplexity_before": perplexity(model, before).perplexity if before else None,
-        }
-
-    if settings.replay and not known:
+    making = Making(settings, base, lesson)
+    if settings.replay and not making.known:
         print(f"no replay: what {settings.from_weight} was pretrained on is not there any more, or not known")
-    recipe = Recipe(
-        lesson.name,
-        "sft",
-        examples,
-        held_out,
-        documents=lambda world, split: iter(lesson.documents(world, split)),
-        world_seed=seed,
-        key={
-            "base": weights_digest(base),
-            "repeated to": lesson.tokens,
-            "base's name": str(base),
-            "replay": replay,
-            "seed": settings.seed,
-            "pretrained on": [pretraining.seed, str(pretraining.folder)],
-        },
-        leave_more=leave_more,
-    )
-    prepare_corpus(settings, tokenizer, row_count, folder, recipe)
+    prepare_corpus(settings, base.tokenizer, row_count, folder, making.recipe())
     for note in notes_of(read_corpus_file(folder)["facts"]):
         print(note)
 
 
-def notes_of(counts: Mapping[str, Any]) -> list[str]:
-    """What a reader should know of conversations that did not fit."""
+class Making:
+    """How conversations become rows, with what is replayed between them, and what is noted of them.
+
+    Attributes:
+        pretraining: what the base was pretrained on.
+        known: whether there is something to replay.
+        replay: the share of it.
+        seed: of the world that the conversations come from; None for the reader's own.
+    """
+
+    def __init__(self, settings: FineTuneSettings, base: Base, lesson: Lesson) -> None:
+        self.settings, self.base, self.lesson = settings, base, lesson
+        self.pretraining = pretraining_of(base.folder, base.tokenizer)
+        self.known = lesson.replayed is not None or self.pretraining.known
+        self.replay = settings.replay if self.known else 0.0
+        self.seed = None if settings.data_path is not None else self.pretraining.seed or 0
+        self.learned: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+
+    def recipe(self) -> Recipe:
+        """What `prepare_corpus` needs to know."""
+        return Recipe(
+            self.lesson.name,
+            "sft",
+            self.examples,
+            self.held_out,
+            documents=lambda world, split: iter(self.lesson.documents(world, split)),
+            world_seed=self.seed,
+            key={
+                "base": self.base.digest,
+                "repeated to": self.lesson.tokens,
+                "base's name": str(self.base.folder),
+                "replay": self.replay,
+                "seed": self.settings.seed,
+                "pretrained on": [self.pretraining.seed, str(self.pretraining.folder)],
+                # Rows do not depend on it. What is measured of the base does.
+                "precision": choose_numerics(self.settings, choose_device(self.settings.device))["precision"],
+            },
+            leave_more=self.leave_more,
+        )
+
+    def examples(self, tokenizer: Tokenizer, conversations: Iterable[Any]) -> Iterator[Columns]:
+        """Conversations to learn from, and between them what is replayed."""
+        chats = self.chats(tokenizer, conversations, self.learned)
+        chats = repeated(chats, int(self.lesson.tokens * (1 - self.replay)))
+        if not self.replay:
+            return chats
+        replayed = self.lesson.replayed or self.pretraining.documents(self.settings.seed)
+        return with_replay(chats, replayed, self.replay, self.learned)
+
+    def chats(
+        self, tokenizer: Tokenizer, conversations: Iterable[Any], counts: Counter[str]
+    ) -> Iterator[Columns]:
+        """Conversations as examples; one of them at least must fit a row."""
+        yield from chat_examples(tokenizer, conversations, self.settings.max_seq_len, counts)
+        if 0 < counts["conversations"] == counts["dropped"]:
+            what = "training" if counts is self.learned else "held-out"
+            raise UserError(
+                f"max_seq_len {self.settings.max_seq_len}: no {what} conversation fits with the tools that it calls; "
+                "give a larger --max-seq-len"
+            )
+
+    def held_out(self, tokenizer: Tokenizer, conversations: list[Any]) -> list[HeldOut]:
+        """Documents of the pretraining, to see what the training costs there."""
+        return self.pretraining.held_out(PRETRAINING_DOCUMENTS)
+
+    def leave_more(self, folder: Path, conversations: list[Any]) -> dict[str, Any]:
+        """Leave the held-out conversations and the base in a folder; gives the facts for run.json."""
+        tokenizer = self.base.tokenizer
+        chats = self.chats(tokenizer, conversations, self.kept)
+        rows = pack_rows(chats, self.settings.max_seq_len, tokenizer.pad_token_id)
+        write_rows(folder / "data" / "answers", rows, tokenizer.vocab_size, tokenizer.digest)
+        (folder / "data" / "base").mkdir()
+        for name in BASE_FILES:
+            if (self.base.folder / name).exists():
+                link(str(self.base.folder / name), str(folder / "data" / "base" / name))
+        return self.facts(conversations)
+
+    def facts(self, conversations: list[Any]) -> dict[str, Any]:
+        """What is known of the base and of the conversations, some of which were held out."""
+        base, kept = self.base, self.kept
+        nats = [getattr(conversation, "nats", None) for conversation in conversations]
+        whole = None not in nats and not kept["truncated"] and not kept["dropped"]
+        documents = self.held_out(base.tokenizer, conversations)
+        with measuring(base.model, self.settings):
+            before = perplexity(base.model, documents).perplexity if documents else None
+            facts = self.lesson.facts(base)
+        return {
+            **self.learned,
+            **facts,
+            "replay_tokens": self.learned["replay_tokens"],
+            "base": f"shipped/{base.folder.name}" if is_shipped(base.folder) else str(base.folder),
+            "base_weights": base.digest,
+            "world_seed": self.pretraining.seed,
+            "conversations_seed": self.seed,
+            "held_out_conversations": kept["conversations"] - kept["dropped"],
+            "held_out_nats": sum(nats) if whole else None,
+            "pretraining_perplexity_before": before,
+        }
+
+
+@contextmanager
+def measuring(model: MiniMind, settings: FineTuneSettings) -> Iterator[None]:
+    """Measure a model as the training will: on its device, in its precision, by its fast parts, which it then keeps."""
+    device = choose_device(settings.device)
+    model.to(device).eval()
+    autocast = use_numerics(model, choose_numerics(settings, device), device)
+    with torch.no_grad(), autocast():
+        yield
+
+
+def notes_of(facts: Mapping[str, Any]) -> list[str]:
+    """What a reader should know of conversations that did not fit, and of too few that are held out."""
     words = {
         "truncated": "longer than a row: their old end was cut",
         "answers_without_end": "with an answer longer than a row: it was cut, and does not teach to stop",
-        "dropped": "with nothing left to learn from: left out",
+        "dropped": "too long for a row with the tools that they call: left out",
     }
-    total = counts["conversations"]
-    return [
-        f"{counts[name]:,} of {total:,} conversations {why}" for name, why in words.items() if counts[name]
+    total, held_out = facts["conversations"], facts["held_out_conversations"]
+    notes = [
+        f"{facts[name]:,} of {total:,} conversations {why}" for name, why in words.items() if facts[name]
     ]
+    if facts["conversations_seed"] is None and held_out < FEW_CONVERSATIONS:
+        notes.append(f"held out: {counted(held_out, 'conversation')}; figures from so few are rough")
+    return notes
 
 
 def base_model(data: Conversations) -> MiniMind:

@@ -22,6 +22,8 @@ from .tally import Tally
 
 FORECAST_SECONDS = 10.0
 """Runs that are shorter are over before a forecast is read."""
+REDRAW_SECONDS = 0.25
+"""The live line changes no more often than an eye can follow."""
 RECENT_SECONDS = 10.0
 """What counts as recent: older steps were perhaps made on a machine that was more busy, or less."""
 
@@ -103,13 +105,15 @@ class Log:
         self.seen = time.monotonic()  # when a step or a look ended last
         self.console = Console(highlight=False, soft_wrap=True, file=StringIO() if quiet else None)
         self.live: Live | None = None
+        self.drawn = 0.0  # when the live line was drawn last
         self.writer = _tensorboard_writer(folder, step) if tensorboard and folder else None
 
     def __enter__(self) -> Log:
         if self.path:
             replace_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if self.console.is_terminal:
-            self.live = Live(console=self.console, refresh_per_second=4, transient=False)
+            # It draws itself when a step ends, and not meanwhile: then a bar may stand in its place.
+            self.live = Live(console=self.console, auto_refresh=False, transient=False)
             self.live.start()
         self.seen = time.monotonic()
         return self
@@ -151,7 +155,9 @@ class Log:
         self.tally.add(tally)
         self.now = {"step": step, "gradient_norm": norm, "learning_rate": rate}
         if self.live:
-            self.live.update(Text(self._line(tally.means(), self._speed())))
+            due = self.seen - self.drawn >= REDRAW_SECONDS
+            self.live.update(Text(self._line(tally.means(), self._speed())), refresh=due)
+            self.drawn = self.seen if due else self.drawn
         elif not self.forecast and sum(self.pace.recent) >= 1 and self.pace.count >= 3 and step < self.total:
             self.forecast = True
             if self._left() >= FORECAST_SECONDS:

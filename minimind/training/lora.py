@@ -6,32 +6,32 @@ The model must not forget what it could do, so what it learned last is repeated 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ..data import World
-from ..data.rows import Columns
 from ..data.world import ASSISTANT, TASKS, Case, Conversation
 from ..errors import UserError
 from ..metrics import answer
 from ..model import MiniMind, apply_lora, remove_lora, save_adapter
 from ..runs import read_run, weights_digest
 from ..settings import LoraSettings
-from ..tokenizer import Tokenizer
 from .answering import accuracy, measure, sample_answer
 from .batches import Batches, RowBatches
 from .corpus import check_documents
 from .fine_tuning import (
+    Base,
     Conversations,
     Lesson,
     base_model,
     check_start,
+    find_base,
     open_conversations,
     prepare_conversations,
 )
 from .loop import FitResult
-from .replay import Pretraining, conversations_of
+from .replay import conversations_of
 from .sft import answers
 from .show import describe_rows
 from .stage import run_stage
@@ -74,16 +74,19 @@ def lora(settings: LoraSettings) -> FitResult | None:
         s = settings
         apply_lora(model, s.rank, s.alpha, s.lora_dropout, s.target_modules, s.rank_stabilized)
 
-    def check(model: MiniMind) -> None:
-        adapt(model)
-        remove_lora(model)
-
-    def replayed(base: Path, pretraining: Pretraining) -> Iterator[Columns] | None:
+    def prepare(folder: Path) -> None:
+        base = find_base(settings)
+        adapt(base.model)  # What cannot be adapted is refused here, before any data are read.
+        remove_lora(base.model)
         # Who the model was is not repeated to one that learns to be somebody else.
         other = ASSISTANT if settings.subject == "identity" and not own else None
-        return conversations_of(
-            base, pretraining.tokenizer, settings.max_seq_len, settings.seed, without=other
+        replayed = conversations_of(
+            base.folder, base.tokenizer, settings.max_seq_len, settings.seed, without=other
         )
+        tokens = 0 if counted else row_count * settings.max_seq_len
+        documents = SUBJECTS[settings.subject]
+        lesson = Lesson(f"lora {settings.subject}", documents, tokens, replayed, facts_of_base)
+        prepare_conversations(settings, base, row_count, folder, lesson)
 
     def adapted(data: Conversations) -> MiniMind:
         if weights_digest(data.base) != data.facts["base_weights"]:
@@ -98,13 +101,9 @@ def lora(settings: LoraSettings) -> FitResult | None:
             data.corpus.rows, settings.batch_size, settings.seed, settings.accumulation_steps, epochs
         )
 
-    tokens = 0 if counted else row_count * settings.max_seq_len
-    lesson = Lesson(
-        f"lora {settings.subject}", SUBJECTS[settings.subject], tokens, replayed, check, facts_of_base
-    )
     return run_stage(
         settings,
-        prepare=lambda folder: prepare_conversations(settings, row_count, folder, lesson),
+        prepare=prepare,
         read=open_conversations,
         model=adapted,
         batches=batches,
@@ -119,13 +118,13 @@ def lora(settings: LoraSettings) -> FitResult | None:
     )
 
 
-def facts_of_base(base: Path, model: MiniMind, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Whose adapter this is, and how well that model answers questions of its world, if it has learned to."""
-    facts: dict[str, Any] = {"base_weights": weights_digest(base), "kept_tasks_seed": None}
-    learned_from = (read_run(base) or {}).get("data")
+def facts_of_base(base: Base) -> dict[str, Any]:
+    """How well the model answers questions of its world before it is adapted, if it has learned to."""
+    facts: dict[str, Any] = {"kept_tasks_seed": None}
+    learned_from = (read_run(base.folder) or {}).get("data")
     seed = learned_from.get("conversations_seed") if isinstance(learned_from, dict) else None
     if seed is not None:
-        before = accuracy(model, tokenizer, World(seed), KEPT_TASKS)
+        before = accuracy(base.model, base.tokenizer, World(seed), KEPT_TASKS)
         facts |= {"kept_tasks_seed": seed, "accuracy_before": before["accuracy"]}
         facts["accuracy_by_task_before"] = before["accuracy_by_task"]
     return facts
@@ -136,7 +135,8 @@ def examine(data: Conversations, model: MiniMind, subject: str) -> dict[str, Any
     figures: dict[str, Any] = {}
     if (seed := data.facts["conversations_seed"]) is not None:
         cases = cases_about(subject, World(seed), CASES)
-        replies = answer(model, data.tokenizer, [case.messages for case in cases])
+        questions = [case.messages for case in cases]
+        replies = answer(model, data.tokenizer, questions, show_progress=True)
         right = [case.is_right(reply.text) for case, reply in zip(cases, replies, strict=True)]
         figures["subject_accuracy"] = sum(right) / len(right)
     if (seed := data.facts["kept_tasks_seed"]) is not None:

@@ -16,7 +16,7 @@ from ..data.chat_examples import chat_examples
 from ..data.rows import Columns
 from ..errors import UserError
 from ..metrics import HeldOut, held_out
-from ..runs import find_run, read_run
+from ..runs import find_run, is_shipped, read_run, weights_digest
 from ..tokenizer import Tokenizer
 from .prepared import read_corpus_file, read_held_out
 
@@ -33,6 +33,11 @@ class Pretraining:
     """Of the embedded world, if it was that."""
     folder: Path | None
     """Else the run that has its documents as rows."""
+
+    @property
+    def known(self) -> bool:
+        """Whether that is anything."""
+        return self.seed is not None or self.folder is not None
 
     def documents(self, seed: int) -> Iterator[list[int]]:
         """Ids of documents such as the model was trained on, without end, in an order that depends on the seed."""
@@ -69,6 +74,9 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
         ):
             seen.add(folder)
             folder = find_run(run["data"]["base"])
+            began_from = run["data"].get("base_weights")  # Earlier runs did not note it.
+            if began_from is not None and not is_shipped(folder) and began_from != weights_digest(folder):
+                return unknown  # Another training has taken the folder since.
         if run is None or "preset" not in run["settings"]:
             return unknown
         if run["settings"].get("data_path") is None:
@@ -76,7 +84,7 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
         made_for = read_corpus_file(folder, ("key",))["key"].get("made for")
         open_rows(folder / "data" / "rows", tokenizer.digest)
         return Pretraining(tokenizer, None, folder) if made_for == "pretrain" else unknown
-    except (UserError, KeyError, TypeError):
+    except (UserError, OSError, KeyError, TypeError):
         return unknown  # The run is gone or damaged. That is no mistake in what was asked for.
 
 

@@ -16,7 +16,14 @@ from ..settings import WORLD_STEPS, SftSettings
 from .answering import ask_tasks, cost_in_pretraining, measure, sample_answer
 from .batches import Batches, RowBatches
 from .corpus import check_documents
-from .fine_tuning import Conversations, base_model, check_start, open_conversations, prepare_conversations
+from .fine_tuning import (
+    Conversations,
+    base_model,
+    check_start,
+    find_base,
+    open_conversations,
+    prepare_conversations,
+)
 from .loop import FitResult
 from .objectives import Batch, Loss, causal_language_model
 from .show import describe_rows
@@ -63,7 +70,7 @@ def sft(settings: SftSettings) -> FitResult | None:
 
     result = run_stage(
         settings,
-        prepare=lambda folder: prepare_conversations(settings, row_count, folder),
+        prepare=lambda folder: prepare_conversations(settings, find_base(settings), row_count, folder),
         read=open_conversations,
         model=base_model,
         batches=batches,
