@@ -31,7 +31,8 @@ from minimind.settings import LoraSettings, SftSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import lora, pretrain, sft
 from minimind.training.checkpoint import find_checkpoints
-from minimind.training.fine_tuning import open_conversations
+from minimind.training.corpus import open_corpus
+from minimind.training.fine_tuning import find_base, noting
 from minimind.training.replay import conversations_of, repeated
 
 module = sys.modules["minimind.training.lora"]  # the name in the package is the function's
@@ -65,6 +66,7 @@ def settings_for(base: Path, output: Path, **changes) -> LoraSettings:
         "data_path": str(base.parents[1] / "identity.jsonl"),
         "steps": 40,
         "learning_rate": 0.02,
+        "replay": 0.25,
         "max_seq_len": 128,
         "batch_size": 4,
         "validation_documents": 2,
@@ -111,7 +113,7 @@ def test_the_roadmaps_command_runs_as_printed(base, tmp_path, monkeypatch, capsy
         json.loads(Path("runs/lora/adapter_config.json").read_text())["base_model_name_or_path"] == "runs/sft"
     )
     # Seven short rows are repeated until they fill the length of a run.
-    assert 10 <= rows_of(Path("runs/lora"))[-1]["step"] <= 13
+    assert 10 <= rows_of(Path("runs/lora"))[-1]["step"] <= 16
     assert main(["generate", "lora", "--max-new-tokens", "3", "--device", "cpu"]) == 0
     assert "model: runs/lora is an adapter of runs/sft" in capsys.readouterr().err
 
@@ -175,21 +177,21 @@ def test_a_resumed_run_refuses_another_base(base, tmp_path):
 
 def documents_of(folder: Path) -> list[str]:
     """The text of each document in a run's rows."""
-    data = open_conversations(folder)
+    corpus = open_corpus(folder)
     return [
-        data.tokenizer.decode(ids[owners == owner].tolist(), skip_special_tokens=True)
-        for ids, owners in zip(data.corpus.rows["input_ids"], data.corpus.rows["document_ids"], strict=True)
+        corpus.tokenizer.decode(ids[owners == owner].tolist(), skip_special_tokens=True)
+        for ids, owners in zip(corpus.rows["input_ids"], corpus.rows["document_ids"], strict=True)
         for owner in range(int(owners.max()) + 1)
     ]
 
 
 def test_what_is_replayed_is_what_the_base_learned_last(base, adapter):
-    learned = set(documents_of(base))
+    talks, documents = set(documents_of(base)), set(documents_of(base.parent / "pretrain"))
     mine = [text for text in documents_of(adapter) if "who are you" in text]
     replayed = [text for text in documents_of(adapter) if "who are you" not in text]
     assert len(set(mine)) < len(mine)  # repeated
     assert any("last of" in text for text in replayed)
-    assert set(replayed) <= learned
+    assert set(replayed) <= talks | documents
     facts = facts_of(adapter)
     assert facts["replay_tokens"] / facts["training_tokens"] == pytest.approx(0.25, abs=0.02)
 
@@ -205,6 +207,32 @@ def test_a_base_of_the_world_replays_its_conversations(tmp_path):
     assert "user" in tokenizer.decode(one[0])
     (tmp_path / "run.json").write_text(json.dumps({"settings": {}}))
     assert conversations_of(tmp_path, tokenizer, 256, 1) is None
+
+
+def test_documents_are_replayed_among_conversations():
+    base = find_base(LoraSettings(from_weight="shipped/full_sft"))
+    tokens = {"documents": 0, "conversations": 0}
+    for example in islice(module.learned_last(base, LoraSettings(), set()), 400):
+        kind = "documents" if (example["labels"] == example["input_ids"]).all() else "conversations"
+        tokens[kind] += len(example["input_ids"])
+    assert tokens["documents"] / sum(tokens.values()) == pytest.approx(module.DOCUMENTS, abs=0.02)
+
+
+def test_what_the_adapter_is_to_answer_anew_is_not_replayed(tmp_path):
+    """A conversation of the base's whose question stands in the new data would teach the old answer again."""
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {}, "data": {"conversations_seed": 3}}))
+    tokenizer = load("shipped/pretrain")[1]
+
+    def replayed(asked):
+        examples = islice(conversations_of(tmp_path, tokenizer, 256, 0, asked), 2_000)
+        return [tokenizer.decode(example["input_ids"].tolist()) for example in examples]
+
+    asked: set[int] = set()
+    list(noting(World(3).identity(), asked))
+    assert any("I am MiniMind" in text for text in replayed(set()))
+    left = replayed(asked)
+    assert not any("I am MiniMind" in text for text in left)
+    assert any("I do not know" in text for text in left)
 
 
 def test_short_data_are_repeated_and_long_ones_are_not():

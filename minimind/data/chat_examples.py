@@ -11,7 +11,7 @@ training and in a chat alike.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -58,7 +58,7 @@ def chat_examples(
     """
     counts.update(dict.fromkeys(COUNTED, 0))
     for item in conversations:
-        fields = item.fields if isinstance(item, Record) else {"messages": item.messages}
+        fields = fields_of(item)
         ids, mask, truncated, without_end = fit_to_row(
             tokenizer, fields["messages"], fields.get("tools"), row_length
         )
@@ -70,6 +70,11 @@ def chat_examples(
         counts["answers_without_end"] += without_end
         input_ids = np.array(ids)
         yield {"input_ids": input_ids, "labels": np.where(np.array(mask, dtype=bool), input_ids, IGNORE)}
+
+
+def fields_of(conversation: Record | Talk) -> Mapping[str, Any]:
+    """Its `messages`, and `tools` where it has any."""
+    return conversation.fields if isinstance(conversation, Record) else {"messages": conversation.messages}
 
 
 def fit_to_row(

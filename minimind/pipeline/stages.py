@@ -65,9 +65,9 @@ def adapter(subject: str) -> Stage:
         run=lora,
         settings=LoraSettings,
         sizes={
-            "quick": Size(35, {**told, "steps": 120}),
-            "default": Size(50, told),
-            "ship": Size(60, {**told, "from_weight": "shipped/full_sft"}),
+            "quick": Size(35, {**told, "steps": 200}),
+            "default": Size(70, told),
+            "ship": Size(90, {**told, "from_weight": "shipped/full_sft"}),
         },
         reads={"from_weight": "sft"},
         shipped=f"lora_{subject}",
@@ -103,7 +103,7 @@ STAGES = (
         settings=SftSettings,
         sizes={
             "quick": Size(90, {"steps": 400}),
-            "default": Size(240, {"steps": 1200}),
+            "default": Size(180, {"steps": 1200}),
             "ship": Size(600, {"steps": 5000, "from_weight": "shipped/pretrain"}),
         },
         reads={"from_weight": "pretrain"},

@@ -222,9 +222,9 @@ class SftSettings(FineTuneSettings):
 class Adapter:
     """What is learned beside the model."""
 
-    rank: int = 4
+    rank: int = 5
     """Rank of the correction of a matrix; its numbers, and the time that they take, grow with it."""
-    alpha: float = 8.0
+    alpha: float = 10.0
     """The correction is multiplied by alpha / rank."""
     rank_stabilized: bool = False
     """Multiply it by alpha / sqrt(rank) instead, which suits high ranks."""
@@ -246,21 +246,21 @@ class LoraSettings(Adapter, FineTuneSettings):
     runs/lora.
     """
 
-    rate_share: ClassVar[float] = 1.0
+    rate_share: ClassVar[float] = 0.6
     makes: ClassVar[str] = "adapter"
 
     from_weight: str = "full_sft"
     """Folder of a run, or its name: your own under runs/, else the model of this name that comes with the package. Its
     tokenizer is used too."""
-    replay: float = 0.25
+    replay: float = 0.9
     """Share of the tokens of the rows that are what the model was trained on last, so that it is not forgotten; 0:
     none."""
     output: str = "runs/lora"
     epochs: int = 1
     """Passes over the data, where --steps does not set the length. With 1 a short file is passed more often, until it
-    has filled 160 steps."""
-    # Muon makes all directions of a step equally long. A correction of rank 4 has four, and they are not alike: tried
-    # on a small base at the same rate, AdamW learned more of a far country, and spoiled less of what was there.
+    has filled 640 steps."""
+    # Muon makes all directions of a step equally long. A correction of rank 5 has five, and they are not alike: tried
+    # at the same rate, AdamW learned more of a far country, and spoiled less of what was there.
     optimizer: Literal["muon", "adamw"] = "adamw"
     """Rule for the matrices of the adapter."""
     validation_documents: int = 96

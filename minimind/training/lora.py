@@ -6,17 +6,19 @@ The model must not forget what it could do, so what it learned last is repeated 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..data import World
-from ..data.world import ASSISTANT, TASKS, Case, Conversation
+from ..data.rows import Columns
+from ..data.world import TASKS, Case, Conversation
 from ..errors import UserError
 from ..metrics import answer
 from ..model import MiniMind, apply_lora, remove_lora, save_adapter
 from ..runs import read_run, weights_digest
-from ..settings import LoraSettings
+from ..settings import WORLD_STEPS, LoraSettings
 from .answering import accuracy, measure, sample_answer
 from .batches import Batches, RowBatches
 from .corpus import check_documents
@@ -31,7 +33,7 @@ from .fine_tuning import (
     prepare_conversations,
 )
 from .loop import FitResult
-from .replay import conversations_of
+from .replay import conversations_of, pretraining_of, with_replay
 from .sft import answers
 from .show import describe_rows
 from .stage import run_stage
@@ -41,9 +43,11 @@ SUBJECTS: dict[str, Callable[[World, str], Iterable[Conversation]]] = {
     "far": World.far_conversations,
 }
 """What the embedded world has to teach an adapter."""
-STEPS = 160
+STEPS = WORLD_STEPS
 """Length of the default run. A short file is repeated to fill as many steps, unless `epochs` says how often: an adapter
 learns from few examples, if it sees them often."""
+DOCUMENTS = 0.3
+"""Share of documents in what is replayed; the rest are conversations."""
 KEPT_TASKS = tuple(task for task in TASKS if task != "identity")
 """What an adapter must not spoil. Who the model is, it may change."""
 CASES = 200
@@ -78,14 +82,11 @@ def lora(settings: LoraSettings) -> FitResult | None:
         base = find_base(settings)
         adapt(base.model)  # What cannot be adapted is refused here, before any data are read.
         remove_lora(base.model)
-        # Who the model was is not repeated to one that learns to be somebody else.
-        other = ASSISTANT if settings.subject == "identity" and not own else None
-        replayed = conversations_of(
-            base.folder, base.tokenizer, settings.max_seq_len, settings.seed, without=other
-        )
+        asked: set[int] = set()
+        replayed = learned_last(base, settings, asked)
         tokens = 0 if counted else row_count * settings.max_seq_len
-        documents = SUBJECTS[settings.subject]
-        lesson = Lesson(f"lora {settings.subject}", documents, tokens, replayed, facts_of_base)
+        subject = SUBJECTS[settings.subject]
+        lesson = Lesson(f"lora {settings.subject}", subject, tokens, replayed, facts_of_base, asked)
         prepare_conversations(settings, base, row_count, folder, lesson)
 
     def adapted(data: Conversations) -> MiniMind:
@@ -116,6 +117,28 @@ def lora(settings: LoraSettings) -> FitResult | None:
         use="`minimind chat {}` talks with its model",
         save=lambda model, folder, data: save_adapter(model, folder, data.facts["base"]),
     )
+
+
+def learned_last(base: Base, settings: LoraSettings, asked: set[int]) -> Iterator[Columns] | None:
+    """What a model was trained on last, without end: conversations, and between them documents of its pretraining.
+
+    Conversations alone are not enough: what a model knows from documents, and no conversation asks for, would fade.
+
+    Args:
+        base: the model.
+        settings: of the adapter.
+        asked: questions that the adapter learns to answer; how the model has answered them is not repeated.
+
+    Returns:
+        None if the model has learned from no conversations, or they are not known any more.
+    """
+    conversations = conversations_of(
+        base.folder, base.tokenizer, settings.max_seq_len, settings.seed, without=asked
+    )
+    pretraining = pretraining_of(base.folder, base.tokenizer)
+    if conversations is None or not pretraining.known:
+        return conversations
+    return with_replay(conversations, pretraining.documents(settings.seed), DOCUMENTS, Counter())
 
 
 def facts_of_base(base: Base) -> dict[str, Any]:

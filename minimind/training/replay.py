@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..metrics import HeldOut, held_out
 from ..runs import find_run, is_shipped, read_run, weights_digest
 from ..tokenizer import Tokenizer
+from .corpus import digest
 from .prepared import read_corpus_file, read_held_out
 
 WORLD_DOCUMENTS = 1_000_000
@@ -89,7 +91,7 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
 
 
 def conversations_of(
-    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int, without: str | None = None
+    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int, without: Collection[int] = ()
 ) -> Iterator[Columns] | None:
     """Conversations such as a model was fine-tuned on, without end, in an order that depends on the seed.
 
@@ -98,7 +100,7 @@ def conversations_of(
         tokenizer: the model's.
         row_length: none is longer.
         seed: of the order.
-        without: leave out the world's conversations in which this word is said.
+        without: leave out the world's conversations in which a user says one of these, which `questions_in` gives.
 
     Returns:
         As `chat_examples` gives them, none if all are longer; None if the model has learned none, or they are not
@@ -109,7 +111,7 @@ def conversations_of(
     if world is not None:
         start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
         talks = World(world).conversations(start=start)
-        kept = (talk for talk in talks if not without or without not in str(talk.messages))
+        kept = (talk for talk in talks if not any(said in without for said in questions_in(talk.messages)))
         return chat_examples(tokenizer, kept, row_length, Counter())
     try:
         if read_corpus_file(folder, ("key",))["key"].get("made for") != "sft":
@@ -118,6 +120,11 @@ def conversations_of(
     except UserError:
         return None  # as in `pretraining_of`
     return _examples_of(rows, row_length, seed)
+
+
+def questions_in(messages: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    """A number for each thing that a user says, the same for the same words."""
+    return (digest(message["content"]) for message in messages if message["role"] == "user")
 
 
 def _examples_of(rows: Mapping[str, np.ndarray], row_length: int, seed: int) -> Iterator[Columns]:
