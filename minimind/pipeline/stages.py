@@ -65,8 +65,8 @@ def adapter(subject: str) -> Stage:
         run=lora,
         settings=LoraSettings,
         sizes={
-            "quick": Size(35, {**told, "steps": 200}),
-            "default": Size(70, told),
+            "quick": Size(40, {**told, "steps": 300}),
+            "default": Size(65, told),
             "ship": Size(90, {**told, "from_weight": "shipped/full_sft"}),
         },
         reads={"from_weight": "sft"},
@@ -102,8 +102,8 @@ STAGES = (
         run=sft,
         settings=SftSettings,
         sizes={
-            "quick": Size(90, {"steps": 400}),
-            "default": Size(180, {"steps": 1200}),
+            "quick": Size(60, {"steps": 400}),
+            "default": Size(130, {"steps": 1200}),
             "ship": Size(600, {"steps": 5000, "from_weight": "shipped/pretrain"}),
         },
         reads={"from_weight": "pretrain"},
