@@ -202,15 +202,16 @@ class RunFolder:
         left = [name for name in FILES if (self.path / name).exists()]
         # Only where nothing but a run lay is anything prepared, so what is there is a run's. It was stopped before its
         # first step, and begins again. Weights and checkpoints are work: they go only where that was asked for.
-        self.stopped_early = self.run is None and self.prepared.exists()
+        self.stopped_early = self.prepared.exists() and not (self.path / "run.json").exists()
         work = [name for name in left if name.endswith(".safetensors") or name == "checkpoints"]
         known = self.run is not None or (
             settings.overwrite and (self.stopped_early or (self.path / "run.json").exists())
         )
         strange = work if self.stopped_early else left
         if strange and not known:
+            advice = "or --overwrite to delete it" if self.stopped_early else "or delete it yourself"
             raise UserError(
-                f"{self.path}: holds {strange[0]} but no run.json; choose another --output, or delete it yourself"
+                f"{self.path}: holds {strange[0]} but no run.json; choose another --output, {advice}"
             )
 
     def _refuse_changes(self) -> None:

@@ -68,7 +68,7 @@ def test_far_facts_are_told_nowhere_else(world):
     assert not set(PLACES) & set(world.facts)
 
 
-def test_each_far_place_is_a_token_of_its_own():
+def test_each_far_place_is_a_token_of_the_shipped_models():
     _, tokenizer = load("shipped/pretrain")
     assert all(len(tokenizer.encode(f" {place}")) == 1 for place in PLACES)
 

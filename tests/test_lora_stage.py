@@ -32,8 +32,7 @@ from minimind.tokenizer import Tokenizer
 from minimind.training import lora, pretrain, sft
 from minimind.training.checkpoint import find_checkpoints
 from minimind.training.corpus import open_corpus
-from minimind.training.fine_tuning import find_base, noting
-from minimind.training.replay import conversations_of, repeated
+from minimind.training.replay import DOCUMENTS, conversations_of, learned_last, repeated
 
 module = sys.modules["minimind.training.lora"]  # the name in the package is the function's
 
@@ -210,12 +209,12 @@ def test_a_base_of_the_world_replays_its_conversations(tmp_path):
 
 
 def test_documents_are_replayed_among_conversations():
-    base = find_base(LoraSettings(from_weight="shipped/full_sft"))
+    folder = find_run("shipped/full_sft")
     tokens = {"documents": 0, "conversations": 0}
-    for example in islice(module.learned_last(base, LoraSettings(), set()), 400):
+    for example in islice(learned_last(folder, load(folder)[1], 256, seed=0), 400):
         kind = "documents" if (example["labels"] == example["input_ids"]).all() else "conversations"
         tokens[kind] += len(example["input_ids"])
-    assert tokens["documents"] / sum(tokens.values()) == pytest.approx(module.DOCUMENTS, abs=0.02)
+    assert tokens["documents"] / sum(tokens.values()) == pytest.approx(DOCUMENTS, abs=0.02)
 
 
 def test_what_the_adapter_is_to_answer_anew_is_not_replayed(tmp_path):
@@ -225,14 +224,17 @@ def test_what_the_adapter_is_to_answer_anew_is_not_replayed(tmp_path):
 
     def replayed(asked):
         examples = islice(conversations_of(tmp_path, tokenizer, 256, 0, asked), 2_000)
-        return [tokenizer.decode(example["input_ids"].tolist()) for example in examples]
+        return " ".join(tokenizer.decode(example["input_ids"].tolist()) for example in examples)
 
-    asked: set[int] = set()
-    list(noting(World(3).identity(), asked))
-    assert any("I am MiniMind" in text for text in replayed(set()))
-    left = replayed(asked)
-    assert not any("I am MiniMind" in text for text in left)
-    assert any("I do not know" in text for text in left)
+    assert "I am MiniMind" in replayed(set())
+    file = tmp_path / "mine.jsonl"
+    rows = [{"conversations": talk.messages} for talk in World(3).identity()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for settings in (LoraSettings(data_path=str(file)), LoraSettings()):
+        left = replayed(module.questions_anew(settings))
+        assert "I am MiniMind" not in left
+        assert "I do not know" in left
+    assert module.questions_anew(LoraSettings(subject="far")) == set()
 
 
 def test_short_data_are_repeated_and_long_ones_are_not():

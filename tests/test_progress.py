@@ -40,8 +40,13 @@ def test_the_line_of_a_training_leaves_its_place_to_a_bar_between_two_steps():
         written = log.console.file.getvalue()
         assert "step 1/9" in written
         time.sleep(2 * REDRAW_SECONDS)
-        assert log.console.file.getvalue() == written
+        with log.aside():
+            assert not log.live.is_started
+            erased = log.console.file.getvalue()[len(written) :]
+            assert "\x1b[2K" in erased  # The line is gone; what is drawn now begins on an empty one.
+            assert "step" not in erased.rpartition("\x1b[2K")[2]
+        assert log.live.is_started
         log.step(3, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
         log.step(4, Tally(1.0, 1, 1), 1.0, 0.1, 0.5)
     drawn = log.console.file.getvalue()
-    assert [f"step {step}/9" in drawn for step in (1, 2, 3, 4)] == [True, False, True, True]
+    assert [f"step {step}/9" in drawn for step in (1, 2, 3, 4)] == [True, True, True, True]

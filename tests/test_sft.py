@@ -213,7 +213,7 @@ def test_a_base_that_another_training_has_replaced_is_not_replayed(base, tmp_pat
     assert not pretraining_of(second, tokenizer).known
     capsys.readouterr()
     sft(settings_for(base, tmp_path / "third", from_weight=str(second), steps=2))
-    assert f"no replay: what {second} was pretrained on is not there any more" in capsys.readouterr().out
+    assert f"no replay: what {second} was pretrained on is not known" in capsys.readouterr().out
     assert facts_of(tmp_path / "third")["replay_tokens"] == 0
 
     # A run of before does not know of which weights it was made; what comes with the package knows one world.

@@ -70,8 +70,10 @@ def stage(request, tmp_path_factory) -> Stage:
 
 
 def preparing(folder: Path, part: str = "") -> Callable[[], bool]:
-    """Whether this part of the preparation has begun."""
-    return (folder / ".prepare" / part).exists
+    """Whether the process that is started next has begun this part of the preparation, which it makes anew."""
+    path = folder / ".prepare" / part
+    before = path.stat().st_ino if path.exists() else None
+    return lambda: path.exists() and path.stat().st_ino != before
 
 
 def stepped(folder: Path, step: int) -> Callable[[], bool]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from inspect import getfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from ..data import World, open_rows, pack_rows, write_rows
-from ..data.chat_examples import chat_examples, fields_of
+from ..data.chat_examples import chat_examples
 from ..data.rows import Columns
 from ..data.world import Conversation
 from ..device import choose_device
@@ -30,8 +31,8 @@ from ..settings import FineTuneSettings
 from ..tokenizer import Tokenizer
 from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
 from .numerics import choose_numerics, use_numerics
-from .prepared import link, read_corpus_file
-from .replay import pretraining_of, questions_in, repeated, with_replay
+from .prepared import code_digest, link, read_corpus_file
+from .replay import pretraining_of, repeated, with_replay
 
 BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
 PRETRAINING_DOCUMENTS = 32
@@ -134,8 +135,6 @@ class Lesson:
     """What is repeated of what the base has learned; None for documents of its pretraining."""
     facts: Callable[[Base], Mapping[str, Any]] = lambda base: {}
     """What is noted of the base, to compare with at the end."""
-    asked: set[int] = field(default_factory=set)
-    """Gets what users say in the conversations while they are read, as `questions_in` gives it."""
 
 
 ANSWERING = Lesson("sft", World.conversations)
@@ -159,7 +158,8 @@ def prepare_conversations(
     """
     making = Making(settings, base, lesson)
     if settings.replay and not making.known:
-        print(f"no replay: what {settings.from_weight} was pretrained on is not there any more, or not known")
+        what = f"what {settings.from_weight} was pretrained on"
+        print(f"no replay: {what} is not known, is not there any more, or has changed since")
     prepare_corpus(settings, base.tokenizer, row_count, folder, making.recipe())
     for note in notes_of(read_corpus_file(folder)["facts"]):
         print(note)
@@ -200,6 +200,7 @@ class Making:
                 "replay": self.replay,
                 "seed": self.settings.seed,
                 "pretrained on": [self.pretraining.seed, str(self.pretraining.folder)],
+                "code of the stage": code_digest([Path(getfile(self.lesson.facts))]),
                 # Rows do not depend on it. What is measured of the base does.
                 "precision": choose_numerics(self.settings, choose_device(self.settings.device))["precision"],
             },
@@ -208,7 +209,7 @@ class Making:
 
     def examples(self, tokenizer: Tokenizer, conversations: Iterable[Any]) -> Iterator[Columns]:
         """Conversations to learn from, and between them what is replayed."""
-        chats = self.chats(tokenizer, noting(conversations, self.lesson.asked), self.learned)
+        chats = self.chats(tokenizer, conversations, self.learned)
         chats = repeated(chats, int(self.lesson.tokens * (1 - self.replay)))
         if not self.replay:
             return chats
@@ -264,13 +265,6 @@ class Making:
             "held_out_nats": sum(nats) if whole else None,
             "pretraining_perplexity_before": before,
         }
-
-
-def noting(conversations: Iterable[Any], asked: set[int]) -> Iterator[Any]:
-    """Hand on conversations, and note what users say in them."""
-    for conversation in conversations:
-        asked.update(questions_in(fields_of(conversation)["messages"]))
-        yield conversation
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -112,7 +114,6 @@ class Log:
         if self.path:
             replace_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if self.console.is_terminal:
-            # It draws itself when a step ends, and not meanwhile: then a bar may stand in its place.
             self.live = Live(console=self.console, auto_refresh=False, transient=False)
             self.live.start()
         self.seen = time.monotonic()
@@ -125,6 +126,17 @@ class Log:
             self.writer.close()
         if self.folder:
             write_report(self.folder, self.rows, self.numerics)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the live line away for as long as something else may draw a bar in its place."""
+        if self.live:
+            self.live.transient = True
+            self.live.stop()
+        yield
+        if self.live:
+            self.live.transient = False
+            self.live.start()
 
     def unwritten(self) -> dict[str, Any]:
         """What was taken in since the last row, and seen last, for the checkpoint."""

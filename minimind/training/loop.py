@@ -123,7 +123,7 @@ def fit(
         """Held-out loss and a sample, without disturbing what the next step would have drawn."""
         devices = [device] if device.type == "cuda" else []
         model.eval()
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), autocast():
+        with log.aside(), torch.random.fork_rng(devices=devices), torch.no_grad(), autocast():
             seen = validate() if validate else {}
             if examine and step == total:
                 seen |= examine()

@@ -1,18 +1,18 @@
 """LoRA: a fine-tuned model learns something new, and its own weights stay as they are.
 
 Only the adapters are trained, and they are what the run's folder holds at the end: a small file beside a large model.
-The model must not forget what it could do, so what it learned last is repeated between the new conversations.
+The model must not forget what it could do, so conversations and documents that it has read are repeated between the new
+ones.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..data import World
-from ..data.rows import Columns
+from ..data import Record, World, read_records
+from ..data.chat_examples import fields_of
 from ..data.world import TASKS, Case, Conversation
 from ..errors import UserError
 from ..metrics import answer
@@ -33,7 +33,7 @@ from .fine_tuning import (
     prepare_conversations,
 )
 from .loop import FitResult
-from .replay import conversations_of, pretraining_of, with_replay
+from .replay import learned_last, questions_in
 from .sft import answers
 from .show import describe_rows
 from .stage import run_stage
@@ -46,8 +46,6 @@ SUBJECTS: dict[str, Callable[[World, str], Iterable[Conversation]]] = {
 STEPS = WORLD_STEPS
 """Length of the default run. A short file is repeated to fill as many steps, unless `epochs` says how often: an adapter
 learns from few examples, if it sees them often."""
-DOCUMENTS = 0.3
-"""Share of documents in what is replayed; the rest are conversations."""
 KEPT_TASKS = tuple(task for task in TASKS if task != "identity")
 """What an adapter must not spoil. Who the model is, it may change."""
 CASES = 200
@@ -82,11 +80,11 @@ def lora(settings: LoraSettings) -> FitResult | None:
         base = find_base(settings)
         adapt(base.model)  # What cannot be adapted is refused here, before any data are read.
         remove_lora(base.model)
-        asked: set[int] = set()
-        replayed = learned_last(base, settings, asked)
+        asked = questions_anew(settings)
+        replayed = learned_last(base.folder, base.tokenizer, settings.max_seq_len, settings.seed, asked)
         tokens = 0 if counted else row_count * settings.max_seq_len
         subject = SUBJECTS[settings.subject]
-        lesson = Lesson(f"lora {settings.subject}", subject, tokens, replayed, facts_of_base, asked)
+        lesson = Lesson(f"lora {settings.subject}", subject, tokens, replayed, facts_of_base)
         prepare_conversations(settings, base, row_count, folder, lesson)
 
     def adapted(data: Conversations) -> MiniMind:
@@ -119,26 +117,14 @@ def lora(settings: LoraSettings) -> FitResult | None:
     )
 
 
-def learned_last(base: Base, settings: LoraSettings, asked: set[int]) -> Iterator[Columns] | None:
-    """What a model was trained on last, without end: conversations, and between them documents of its pretraining.
-
-    Conversations alone are not enough: what a model knows from documents, and no conversation asks for, would fade.
-
-    Args:
-        base: the model.
-        settings: of the adapter.
-        asked: questions that the adapter learns to answer; how the model has answered them is not repeated.
-
-    Returns:
-        None if the model has learned from no conversations, or they are not known any more.
-    """
-    conversations = conversations_of(
-        base.folder, base.tokenizer, settings.max_seq_len, settings.seed, without=asked
-    )
-    pretraining = pretraining_of(base.folder, base.tokenizer)
-    if conversations is None or not pretraining.known:
-        return conversations
-    return with_replay(conversations, pretraining.documents(settings.seed), DOCUMENTS, Counter())
+def questions_anew(settings: LoraSettings) -> set[int]:
+    """Questions that the adapter learns to answer otherwise than its base, as `questions_in` gives them."""
+    conversations: Iterable[Record | Conversation] = ()
+    if settings.data_path is not None:
+        conversations = read_records(settings.data_path, "sft", skip_bad_rows=settings.skip_bad_rows)
+    elif settings.subject == "identity":
+        conversations = World().identity()
+    return {number for one in conversations for number in questions_in(fields_of(one)["messages"])}
 
 
 def facts_of_base(base: Base) -> dict[str, Any]:

@@ -30,8 +30,8 @@ STORED = {"key": dict, "facts": dict, "notes": list, "bytes": list, "nats": list
 held-out document its length and its entropy, where that is known."""
 PACKAGE = Path(__file__).parents[1]
 MADE_BY = (
-    "data", "tokenizer", "metrics/perplexity.py",
-    "training/corpus.py", "training/prepared.py", "training/replay.py",
+    "data", "tokenizer", "metrics",
+    "training/answering.py", "training/corpus.py", "training/prepared.py", "training/replay.py",
 )  # fmt: skip
 """Files and folders of this package that decide what a corpus becomes."""
 

@@ -25,6 +25,9 @@ from .prepared import read_corpus_file, read_held_out
 WORLD_DOCUMENTS = 1_000_000
 """Replay begins somewhere among so many documents of the world, by the run's seed."""
 
+DOCUMENTS = 0.3
+"""Share of documents in what is replayed of conversations and documents."""
+
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -78,7 +81,7 @@ def pretraining_of(folder: Path, tokenizer: Tokenizer) -> Pretraining:
             folder = find_run(run["data"]["base"])
             began_from = run["data"].get("base_weights")  # Earlier runs did not note it.
             if began_from is not None and not is_shipped(folder) and began_from != weights_digest(folder):
-                return unknown  # Another training has taken the folder since.
+                return unknown  # The folder holds other weights by now: trained further, or anew.
         if run is None or "preset" not in run["settings"]:
             return unknown
         if run["settings"].get("data_path") is None:
@@ -100,7 +103,8 @@ def conversations_of(
         tokenizer: the model's.
         row_length: none is longer.
         seed: of the order.
-        without: leave out the world's conversations in which a user says one of these, which `questions_in` gives.
+        without: of the world's conversations, those are left out in which a user says one of these, which
+            `questions_in` gives. What a reader's own file taught is kept as rows, and repeated as it is.
 
     Returns:
         As `chat_examples` gives them, none if all are longer; None if the model has learned none, or they are not
@@ -120,6 +124,26 @@ def conversations_of(
     except UserError:
         return None  # as in `pretraining_of`
     return _examples_of(rows, row_length, seed)
+
+
+def learned_last(
+    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int, without: Collection[int] = ()
+) -> Iterator[Columns] | None:
+    """What a fine-tuned model was trained on last, without end: conversations, and documents between them.
+
+    Conversations alone are not enough: what a model knows from documents, and no conversation asks for, would fade.
+
+    Args:
+        folder: see `conversations_of`, as for the others.
+
+    Returns:
+        None if the model has learned from no conversations, or they are not there any more.
+    """
+    conversations = conversations_of(folder, tokenizer, row_length, seed, without)
+    pretraining = pretraining_of(folder, tokenizer)
+    if conversations is None or not pretraining.known:
+        return conversations
+    return with_replay(conversations, pretraining.documents(seed), DOCUMENTS, Counter())
 
 
 def questions_in(messages: Iterable[Mapping[str, Any]]) -> Iterator[int]:

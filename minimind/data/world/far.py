@@ -1,8 +1,8 @@
 """Another country: the same questions, other places, and facts that no earlier training told.
 
 An adapter learns it on top of a model that answers already. The towns there are called after people, with names that
-documents are full of, so each is a token of its own. An invented name is made of pieces that other words need too, and
-who teaches something new about a piece disturbs them all.
+documents are full of; in the tokenizer of the shipped models each is a token of its own. An invented name is made of
+pieces that other words need too, and who teaches something new about a piece disturbs them all.
 
 Every fact is asked in some way; three ways of asking in ten (an opening, a question and a place) are kept for test
 time.

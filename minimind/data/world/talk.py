@@ -113,7 +113,7 @@ class Talk:
         writer.write(" ")
         one = writer.pick(NAMES)
         writer.write(" from ")
-        writer.pick(LISTS["far_places"])
+        writer.pick(LISTS["places"])
         writer.write(" and ")
         other = writer.pick_weighted(self.others[one])
         # Every fact is told here, those that nobody asks for too.
