@@ -17,6 +17,7 @@ from ..data.world import TASKS, Case, Conversation
 from ..errors import UserError
 from ..metrics import answer
 from ..model import MiniMind, apply_lora, remove_lora, save_adapter
+from ..progress import progress
 from ..runs import read_run, weights_digest
 from ..settings import WORLD_STEPS, LoraSettings
 from .answering import accuracy, measure, sample_answer
@@ -121,7 +122,9 @@ def questions_anew(settings: LoraSettings) -> set[int]:
     """Questions that the adapter learns to answer otherwise than its base, as `questions_in` gives them."""
     conversations: Iterable[Record | Conversation] = ()
     if settings.data_path is not None:
-        conversations = read_records(settings.data_path, "sft", skip_bad_rows=settings.skip_bad_rows)
+        records = read_records(settings.data_path, "sft", skip_bad_rows=settings.skip_bad_rows)
+        shown = progress(records, "reading questions, bytes", records.size, lambda record: record.size)
+        conversations = shown
     elif settings.subject == "identity":
         conversations = World().identity()
     return {number for one in conversations for number in questions_in(fields_of(one)["messages"])}
