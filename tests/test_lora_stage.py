@@ -32,7 +32,7 @@ from minimind.tokenizer import Tokenizer
 from minimind.training import lora, pretrain, sft
 from minimind.training.checkpoint import find_checkpoints
 from minimind.training.corpus import open_corpus
-from minimind.training.replay import DOCUMENTS, conversations_of, learned_last, repeated
+from minimind.training.replay import DOCUMENTS, conversations_of, learned_last, pretraining_of, repeated
 
 module = sys.modules["minimind.training.lora"]  # the name in the package is the function's
 
@@ -211,7 +211,7 @@ def test_a_base_of_the_world_replays_its_conversations(tmp_path):
 def test_documents_are_replayed_among_conversations():
     folder = find_run("shipped/full_sft")
     tokens = {"documents": 0, "conversations": 0}
-    for example in islice(learned_last(folder, load(folder)[1], 256, seed=0), 400):
+    for example in islice(learned_last(folder, pretraining_of(folder, load(folder)[1]), 256, seed=0), 400):
         kind = "documents" if (example["labels"] == example["input_ids"]).all() else "conversations"
         tokens[kind] += len(example["input_ids"])
     assert tokens["documents"] / sum(tokens.values()) == pytest.approx(DOCUMENTS, abs=0.02)

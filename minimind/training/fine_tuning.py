@@ -24,15 +24,16 @@ from ..data.world import Conversation
 from ..device import choose_device
 from ..errors import UserError
 from ..metrics import HeldOut, perplexity
-from ..model import MiniMind, load
+from ..model import MiniMind
 from ..progress import counted
-from ..runs import find_run, is_adapter, is_shipped, weights_digest
+from ..runs import is_shipped
 from ..settings import FineTuneSettings
 from ..tokenizer import Tokenizer
+from .base import Base
 from .corpus import Corpus, Recipe, open_corpus, prepare_corpus
 from .numerics import choose_numerics, use_numerics
 from .prepared import code_digest, link, read_corpus_file
-from .replay import pretraining_of, repeated, with_replay
+from .replay import repeated, with_replay
 
 BASE_FILES = ("config.json", "generation_config.json", "model.safetensors")
 PRETRAINING_DOCUMENTS = 32
@@ -84,44 +85,6 @@ def check_start(settings: FineTuneSettings) -> None:
 
 
 @dataclass(frozen=True)
-class Base:
-    """The model that a run starts from."""
-
-    folder: Path
-    model: MiniMind
-    tokenizer: Tokenizer
-    digest: str
-    """Of its weights."""
-
-
-def find_base(settings: FineTuneSettings) -> Base:
-    """Load the model of `--from-weight`.
-
-    Raises:
-        UserError: if it cannot be read, or this run cannot start from it.
-    """
-    name = settings.from_weight
-    try:
-        folder = find_run(name)
-    except UserError as error:
-        raise UserError(f"--from-weight {error}") from None
-    if folder.resolve() == Path(settings.output).resolve():
-        raise UserError(f"--from-weight {name} is --output itself; choose another --output")
-    if is_adapter(folder):
-        raise UserError(
-            f"--from-weight {folder}: is an adapter; `minimind merge {folder}` makes a model of it first"
-        )
-    model, tokenizer = load(name)
-    longest = model.config.max_position_embeddings
-    if settings.max_seq_len > longest:
-        raise UserError(
-            f"max_seq_len {settings.max_seq_len} is longer than {longest}, the longest text that "
-            f"{name} was trained on; give --max-seq-len {longest}"
-        )
-    return Base(folder, model, tokenizer, weights_digest(folder))
-
-
-@dataclass(frozen=True)
 class Lesson:
     """What differs between stages that fine-tune on conversations."""
 
@@ -156,20 +119,19 @@ def prepare_conversations(
     Raises:
         UserError: if the conversations cannot be read, or do not fit a row.
     """
-    making = Making(settings, base, lesson)
-    if settings.replay and not making.known:
+    preparation = Preparation(settings, base, lesson)
+    if settings.replay and not preparation.known:
         what = f"what {settings.from_weight} was pretrained on"
         print(f"no replay: {what} is not known, is not there any more, or has changed since")
-    prepare_corpus(settings, base.tokenizer, row_count, folder, making.recipe())
+    prepare_corpus(settings, base.tokenizer, row_count, folder, preparation.recipe())
     for note in notes_of(read_corpus_file(folder)["facts"]):
         print(note)
 
 
-class Making:
+class Preparation:
     """How conversations become rows, with what is replayed between them, and what is noted of them.
 
     Attributes:
-        pretraining: what the base was pretrained on.
         known: whether there is something to replay.
         replay: the share of it.
         seed: of the world that the conversations come from; None for the reader's own.
@@ -177,10 +139,9 @@ class Making:
 
     def __init__(self, settings: FineTuneSettings, base: Base, lesson: Lesson) -> None:
         self.settings, self.base, self.lesson = settings, base, lesson
-        self.pretraining = pretraining_of(base.folder, base.tokenizer)
-        self.known = lesson.replayed is not None or self.pretraining.known
+        self.known = lesson.replayed is not None or self.base.pretraining.known
         self.replay = settings.replay if self.known else 0.0
-        self.seed = None if settings.data_path is not None else self.pretraining.seed or 0
+        self.seed = None if settings.data_path is not None else self.base.pretraining.seed or 0
         self.learned: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
 
@@ -199,7 +160,7 @@ class Making:
                 "base's name": str(self.base.folder),
                 "replay": self.replay,
                 "seed": self.settings.seed,
-                "pretrained on": [self.pretraining.seed, str(self.pretraining.folder)],
+                "pretrained on": [self.base.pretraining.seed, str(self.base.pretraining.folder)],
                 "code of the stage": code_digest([Path(getfile(self.lesson.facts))]),
                 # Rows do not depend on it. What is measured of the base does.
                 "precision": choose_numerics(self.settings, choose_device(self.settings.device))["precision"],
@@ -213,7 +174,7 @@ class Making:
         chats = repeated(chats, int(self.lesson.tokens * (1 - self.replay)))
         if not self.replay:
             return chats
-        replayed = self.lesson.replayed or self.pretraining.documents(self.settings.seed)
+        replayed = self.lesson.replayed or self.base.pretraining.documents(self.settings.seed)
         return with_replay(chats, replayed, self.replay, self.learned)
 
     def chats(
@@ -230,7 +191,7 @@ class Making:
 
     def held_out(self, tokenizer: Tokenizer, conversations: list[Any]) -> list[HeldOut]:
         """Documents of the pretraining, to see what the training costs there."""
-        return self.pretraining.held_out(PRETRAINING_DOCUMENTS)
+        return self.base.pretraining.held_out(PRETRAINING_DOCUMENTS)
 
     def leave_more(self, folder: Path, conversations: list[Any]) -> dict[str, Any]:
         """Leave the held-out conversations and the base in a folder; gives the facts for run.json."""
@@ -259,7 +220,7 @@ class Making:
             "replay_tokens": self.learned["replay_tokens"],
             "base": f"shipped/{base.folder.name}" if is_shipped(base.folder) else str(base.folder),
             "base_weights": base.digest,
-            "world_seed": self.pretraining.seed,
+            "world_seed": self.base.pretraining.seed,
             "conversations_seed": self.seed,
             "held_out_conversations": kept["conversations"] - kept["dropped"],
             "held_out_nats": sum(nats) if whole else None,

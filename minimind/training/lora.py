@@ -21,15 +21,14 @@ from ..progress import progress
 from ..runs import read_run, weights_digest
 from ..settings import WORLD_STEPS, LoraSettings
 from .answering import accuracy, measure, sample_answer
+from .base import Base, find_base
 from .batches import Batches, RowBatches
 from .corpus import check_documents
 from .fine_tuning import (
-    Base,
     Conversations,
     Lesson,
     base_model,
     check_start,
-    find_base,
     open_conversations,
     prepare_conversations,
 )
@@ -82,7 +81,7 @@ def lora(settings: LoraSettings) -> FitResult | None:
         adapt(base.model)  # What cannot be adapted is refused here, before any data are read.
         remove_lora(base.model)
         asked = questions_anew(settings)
-        replayed = learned_last(base.folder, base.tokenizer, settings.max_seq_len, settings.seed, asked)
+        replayed = learned_last(base.folder, base.pretraining, settings.max_seq_len, settings.seed, asked)
         tokens = 0 if counted else row_count * settings.max_seq_len
         subject = SUBJECTS[settings.subject]
         lesson = Lesson(f"lora {settings.subject}", subject, tokens, replayed, facts_of_base)

@@ -127,20 +127,20 @@ def conversations_of(
 
 
 def learned_last(
-    folder: Path, tokenizer: Tokenizer, row_length: int, seed: int, without: Collection[int] = ()
+    folder: Path, pretraining: Pretraining, row_length: int, seed: int, without: Collection[int] = ()
 ) -> Iterator[Columns] | None:
     """What a fine-tuned model was trained on last, without end: conversations, and documents between them.
 
     Conversations alone are not enough: what a model knows from documents, and no conversation asks for, would fade.
 
     Args:
-        folder: see `conversations_of`, as for the others.
+        folder: see `conversations_of`, as for what is not told here.
+        pretraining: what the model was pretrained on.
 
     Returns:
         None if the model has learned from no conversations, or they are not there any more.
     """
-    conversations = conversations_of(folder, tokenizer, row_length, seed, without)
-    pretraining = pretraining_of(folder, tokenizer)
+    conversations = conversations_of(folder, pretraining.tokenizer, row_length, seed, without)
     if conversations is None or not pretraining.known:
         return conversations
     return with_replay(conversations, pretraining.documents(seed), DOCUMENTS, Counter())

@@ -14,13 +14,13 @@ from ..model import MiniMind
 from ..progress import counted
 from ..settings import WORLD_STEPS, SftSettings
 from .answering import ask_tasks, cost_in_pretraining, measure, sample_answer
+from .base import find_base
 from .batches import Batches, RowBatches
 from .corpus import check_documents
 from .fine_tuning import (
     Conversations,
     base_model,
     check_start,
-    find_base,
     open_conversations,
     prepare_conversations,
 )
