@@ -101,7 +101,7 @@ def test_the_roadmaps_command_runs_as_printed(base, tmp_path, monkeypatch, capsy
     (tmp_path / "dataset").mkdir()
     shutil.copy(base.parents[1] / "identity.jsonl", tmp_path / "dataset" / "lora_identity.jsonl")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "STEPS", 12)
+    monkeypatch.setattr(module, "STEPS", 30)
     command = "lora --data_path dataset/lora_identity.jsonl --from_weight full_sft"
     assert main([*command.split(), "--max-seq-len", "128", "--batch-size", "4"]) == 0
     said = capsys.readouterr()
@@ -112,7 +112,7 @@ def test_the_roadmaps_command_runs_as_printed(base, tmp_path, monkeypatch, capsy
         json.loads(Path("runs/lora/adapter_config.json").read_text())["base_model_name_or_path"] == "runs/sft"
     )
     # Seven short rows are repeated until they fill the length of a run.
-    assert 10 <= rows_of(Path("runs/lora"))[-1]["step"] <= 16
+    assert 28 <= rows_of(Path("runs/lora"))[-1]["step"] <= 40
     assert main(["generate", "lora", "--max-new-tokens", "3", "--device", "cpu"]) == 0
     assert "model: runs/lora is an adapter of runs/sft" in capsys.readouterr().err
 

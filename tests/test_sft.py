@@ -25,6 +25,7 @@ from minimind.data.world import TASKS
 from minimind.device import supports_bfloat16
 from minimind.errors import UserError
 from minimind.metrics.held_out_answers import held_out_answers
+from minimind.runs import find_run
 from minimind.settings import SftSettings
 from minimind.tokenizer import Tokenizer
 from minimind.training import pretrain, sft
@@ -183,6 +184,17 @@ def test_replay_depends_on_the_seed_alone():
         return [example["input_ids"].tolist() for example in mixed]
 
     assert replayed(1) == replayed(1) != replayed(2)
+
+
+def test_every_other_document_of_the_world_that_is_replayed_tells_facts():
+    tokenizer = load("shipped/pretrain")[1]
+    documents = pretraining_of(find_run("shipped/pretrain"), tokenizer).documents(seed=0)
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in islice(documents, 400)]
+    assert all(text.startswith("From ") for text in texts[1::2])
+    assert len({text.partition(" ")[0] for text in texts[::2]}) == 5
+    assert len(set(texts)) == len(texts)
+    told = " ".join(texts)
+    assert all(f" {place}." in told for place in World(0).facts)
 
 
 def test_a_base_of_which_nothing_is_known_is_tuned_without_replay(base, tmp_path, capsys):

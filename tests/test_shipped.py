@@ -16,9 +16,10 @@ from minimind import load, runs, ship
 from minimind.arguments import parse
 from minimind.cli import main
 from minimind.data import World, records
-from minimind.data.world import TASKS
+from minimind.data.world import HARD, TASKS
 from minimind.errors import UserError
 from minimind.metrics import answer
+from minimind.metrics.tasks import EASY
 from minimind.ship import LARGEST, SETTINGS, card, command_of, verb_of
 from minimind.training.log import read_metrics
 
@@ -53,6 +54,19 @@ def test_pretraining_came_close_to_the_floor():
     measured = runs.read_run(runs.SHIPPED / "pretrain")["measured"]
     assert measured["documents"] >= 400
     assert measured["perplexity"] <= 1.06 * measured["floor_perplexity"]
+
+
+def test_fine_tuning_taught_each_task_and_cost_little():
+    measured, before = (runs.read_run(runs.SHIPPED / name)["measured"] for name in ("full_sft", "pretrain"))
+    shares = {task: row["accuracy"] for task, row in measured["tasks"].items()}
+    assert shares.keys() == TASKS.keys()
+    assert measured["accuracy"] >= 0.9
+    assert min(shares[task] for task in EASY) >= 0.65
+    assert max(shares[task] for task in HARD) <= 0.75  # so that there is something left to learn
+    assert min(shares[task] for task in ("facts", "counting", "lists")) >= 0.97
+    assert measured["stop_rate"] >= 0.99
+    assert measured["documents"] == before["documents"] >= 400
+    assert measured["perplexity"] <= 1.05 * before["perplexity"]
 
 
 @by_name
@@ -119,7 +133,8 @@ def test_an_adapter_gives_its_subject_and_keeps_the_rest(name):
     base = runs.read_run(runs.find_run(told["from_weight"]))["measured"]
     assert run["data"]["base_weights"] == runs.weights_digest(runs.find_run(told["from_weight"]))
     assert measured["before"]["perplexity"] == base["perplexity"]
-    assert measured["accuracy"] >= measured["before"]["accuracy"] - 0.02
+    for task in lora_module.KEPT_TASKS:
+        assert measured["tasks"][task]["accuracy"] >= measured["before"]["tasks"][task] - 0.02, task
     assert measured["subject"]["accuracy"] >= {"identity": 1.0, "far": 0.9}[told["subject"]]
     model, tokenizer = load(f"shipped/{name}")
     cases = lora_module.cases_about(told["subject"], World(run["data"]["conversations_seed"]), 20)

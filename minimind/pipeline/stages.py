@@ -65,9 +65,9 @@ def adapter(subject: str) -> Stage:
         run=lora,
         settings=LoraSettings,
         sizes={
-            "quick": Size(40, {**told, "steps": 300}),
-            "default": Size(65, told),
-            "ship": Size(90, {**told, "from_weight": "shipped/full_sft"}),
+            "quick": Size(40, {**told, "steps": 300, "replay": 0.9}),
+            "default": Size(95, told),
+            "ship": Size(130, {**told, "from_weight": "shipped/full_sft"}),
         },
         reads={"from_weight": "sft"},
         shipped=f"lora_{subject}",

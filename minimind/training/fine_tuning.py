@@ -139,9 +139,9 @@ class Preparation:
 
     def __init__(self, settings: FineTuneSettings, base: Base, lesson: Lesson) -> None:
         self.settings, self.base, self.lesson = settings, base, lesson
-        self.known = lesson.replayed is not None or self.base.pretraining.known
+        self.known = lesson.replayed is not None or base.pretraining.known
         self.replay = settings.replay if self.known else 0.0
-        self.seed = None if settings.data_path is not None else self.base.pretraining.seed or 0
+        self.seed = None if settings.data_path is not None else base.pretraining.seed or 0
         self.learned: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
 

@@ -19,7 +19,7 @@ from ..metrics import answer
 from ..model import MiniMind, apply_lora, remove_lora, save_adapter
 from ..progress import progress
 from ..runs import read_run, weights_digest
-from ..settings import WORLD_STEPS, LoraSettings
+from ..settings import LoraSettings
 from .answering import accuracy, measure, sample_answer
 from .base import Base, find_base
 from .batches import Batches, RowBatches
@@ -43,9 +43,9 @@ SUBJECTS: dict[str, Callable[[World, str], Iterable[Conversation]]] = {
     "far": World.far_conversations,
 }
 """What the embedded world has to teach an adapter."""
-STEPS = WORLD_STEPS
-"""Length of the default run. A short file is repeated to fill as many steps, unless `epochs` says how often: an adapter
-learns from few examples, if it sees them often."""
+STEPS = 1000
+"""Length of the default run, most of which is replay. A short file is repeated to fill as many steps, unless `epochs`
+says how often: an adapter learns from few examples, if it sees them often."""
 KEPT_TASKS = tuple(task for task in TASKS if task != "identity")
 """What an adapter must not spoil. Who the model is, it may change."""
 CASES = 200

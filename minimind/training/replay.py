@@ -25,6 +25,10 @@ from .prepared import read_corpus_file, read_held_out
 WORLD_DOCUMENTS = 1_000_000
 """Replay begins somewhere among so many documents of the world, by the run's seed."""
 
+TELLING = ("tour",)
+"""Every other document of the world that is replayed is of this kind. A fact that no quiz and no conversation asks
+stands in tours alone."""
+
 DOCUMENTS = 0.3
 """Share of documents in what is replayed of conversations and documents."""
 
@@ -45,11 +49,16 @@ class Pretraining:
         return self.seed is not None or self.folder is not None
 
     def documents(self, seed: int) -> Iterator[list[int]]:
-        """Ids of documents such as the model was trained on, without end, in an order that depends on the seed."""
+        """Ids of documents such as the model was trained on, without end, in an order that depends on the seed; of the
+        world's, every other one is a tour."""
         if self.seed is not None:
             start = random.Random(f"{seed} replay").randrange(WORLD_DOCUMENTS)
-            documents = World(self.seed).documents(start=start)
-            yield from encode_documents(self.tokenizer, (document.text for document in documents))
+            world = World(self.seed)
+            told = world.documents(start=start + WORLD_DOCUMENTS, kinds=TELLING)
+            pairs = zip(world.documents(start=start), told, strict=False)
+            yield from encode_documents(
+                self.tokenizer, (document.text for pair in pairs for document in pair)
+            )
         if self.folder is not None:
             rows = open_rows(self.folder / "data" / "rows", self.tokenizer.digest)
             for epoch in count():
@@ -134,7 +143,7 @@ def learned_last(
     Conversations alone are not enough: what a model knows from documents, and no conversation asks for, would fade.
 
     Args:
-        folder: see `conversations_of`, as for what is not told here.
+        folder: of the fine-tuned model; what is not told here is as in `conversations_of`.
         pretraining: what the model was pretrained on.
 
     Returns:

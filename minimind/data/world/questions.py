@@ -63,12 +63,14 @@ NOWHERE = tuple(
     if (place := start + end) not in LISTS["places"]
 )
 """Places that do not exist."""
+SHOWN_NAMES = tuple(name for name in NAMES if not held_out("name", name))
+"""Names of the people in the stories and sums of training conversations."""
 SMALL = 21
 """Numbers of the easy sums are below this, those of the hard ones are not."""
 
 
 def is_test(*key: object) -> bool:
-    """Three in ten of a short list are kept for test time."""
+    """Three in ten are kept for test time, of what there are only a few hundred of."""
     return any(held_out(*key, more) for more in range(3))
 
 
@@ -109,21 +111,31 @@ class Pool:
         self.asked = {
             opener: places
             for opener, fact in ASKED_BY.items()
-            if (places := [place for place in facts if is_asked_in_conversations(fact, place) != test])
+            if (places := [place for place in facts if _may_be_asked(facts, fact, place, test)])
         }
         self.nowhere = [place for place in NOWHERE if held_out("nowhere", place) == test]
         self.names = [name for name in NAMES if held_out("name", name) == test]
         self.small_sums = rests_of_sums(test, small=True)
         self.large_sums = rests_of_sums(test, small=False)
         self.seconds = {one: two for one, two in second_words(test).items() if two}
-        self.spelled = [word for word in SHORT_NOUNS if is_test("spell", word) == test]
-        self.opposites = [word for word in OPPOSITES if is_test("opposite", word) == test]
         self.identity = [
             opening + phrase
             for opening in OPENINGS
             for phrase in IDENTITY
             if is_test("identity", opening, phrase) == test
         ]
+
+
+def _may_be_asked(facts: Facts, fact: str, place: str, test: bool) -> bool:
+    """Whether training or, else, a test asks for a fact.
+
+    A test asks for what is told in conversations about other places alone: a word that the assistant has never said
+    would be another thing to learn.
+    """
+    asked = [one for one in facts if is_asked_in_conversations(fact, one)]
+    if not test:
+        return place in asked
+    return place not in asked and facts[place][fact] in {facts[one][fact] for one in asked}
 
 
 AnyWriter = Writer | Reader
@@ -169,7 +181,9 @@ def _plain_sum(writer: AnyWriter, sums: Rests) -> Answer:
 
 def ask_told_sum(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`Here is a sum: Noah had 12 pins, got 7 more and now has how many?`"""
-    name = writer.pick(pool.names)
+    name = writer.pick(
+        SHOWN_NAMES
+    )  # Pairs of numbers are held out here. Held-out names are asked about in stories alone.
     writer.write(" had ")
     first = writer.pick(tuple(pool.small_sums))
     writer.write(" ")
@@ -246,7 +260,7 @@ def write_list(writer: AnyWriter, pool: Pool, fewest: int, most: int, end: str =
 
 def ask_spelling(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`How do you spell pin?`"""
-    word = writer.pick(pool.spelled)
+    word = writer.pick(SHORT_NOUNS)
     writer.write("?")
     spelled = f"the word {word}: {' '.join(word)}."
     return Answer(f"T{spelled[1:]}", f"Gladly! One spells {spelled}")
@@ -254,7 +268,7 @@ def ask_spelling(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
 
 def ask_opposite(writer: AnyWriter, pool: Pool, opener: str) -> Answer:
     """`What is the opposite of hot?`"""
-    word = writer.pick(pool.opposites)
+    word = writer.pick(tuple(OPPOSITES))
     writer.write("?")
     return answer(OPPOSITES[word], f"The opposite of {word} is {OPPOSITES[word]}.")
 
