@@ -62,7 +62,7 @@ def test_fine_tuning_taught_each_task_and_cost_little():
     assert shares.keys() == TASKS.keys()
     assert measured["accuracy"] >= 0.9
     assert min(shares[task] for task in EASY) >= 0.65
-    assert max(shares[task] for task in HARD) <= 0.75  # so that there is something left to learn
+    assert all(0.3 <= shares[task] <= 0.7 for task in HARD)  # so that there is something left to learn
     assert min(shares[task] for task in ("facts", "counting", "lists")) >= 0.97
     assert measured["stop_rate"] >= 0.99
     assert measured["documents"] == before["documents"] >= 400
@@ -133,9 +133,7 @@ def test_an_adapter_gives_its_subject_and_keeps_the_rest(name):
     base = runs.read_run(runs.find_run(told["from_weight"]))["measured"]
     assert run["data"]["base_weights"] == runs.weights_digest(runs.find_run(told["from_weight"]))
     assert measured["before"]["perplexity"] == base["perplexity"]
-    for task in set(lora_module.KEPT_TASKS) - set(
-        HARD
-    ):  # Whether hard ones are solved turns with the style of the answer.
+    for task in lora_module.KEPT_TASKS:
         assert measured["tasks"][task]["accuracy"] >= measured["before"]["tasks"][task] - 0.02, task
     assert measured["subject"]["accuracy"] >= {"identity": 1.0, "far": 0.9}[told["subject"]]
     model, tokenizer = load(f"shipped/{name}")

@@ -70,7 +70,7 @@ SMALL = 21
 
 
 def is_test(*key: object) -> bool:
-    """Three in ten are kept for test time, of what there are only a few hundred of."""
+    """Three in ten of a kind are kept for test time, where there are only a few hundred in all."""
     return any(held_out(*key, more) for more in range(3))
 
 
